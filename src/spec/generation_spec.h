@@ -1,0 +1,173 @@
+// What to make: a request after it was decoded. Defaults and the seed are fixed once, when a request is admitted, and
+// the struct then travels unchanged from the edge to the pipeline. Names are diffusers' where diffusers has one.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace darkroom {
+
+enum class Precision : std::uint8_t { automatic, float32, bfloat16, int8 };
+enum class ImageFormat : std::uint8_t { png, jpeg, webp };
+enum class PromptSyntax : std::uint8_t { plain, webui };
+enum class ResizeMode : std::uint8_t { refuse, stretch, crop, pad };
+
+struct Size {
+  int width = 0;   // pixels
+  int height = 0;  // pixels
+  bool operator==(const Size&) const = default;
+};
+
+struct Point {
+  int x = 0;  // pixels
+  int y = 0;  // pixels
+};
+
+struct Extent {
+  int left = 0, top = 0, right = 0, bottom = 0;  // pixels
+};
+
+// A picture that a request brings: a file, or its encoded bytes.
+struct ImageSource {
+  std::string path;   // set, or
+  std::string bytes;  // encoded PNG, JPEG or WebP
+};
+
+struct LoraUse {
+  std::string model;                 // path or name
+  float unet_weight = 1.0F;          // −2…2
+  float text_encoder_weight = 1.0F;  // −2…2
+};
+
+struct Preprocess {
+  std::string name;             // canny, scribble, lineart, invert, blur, tile; "": none
+  std::vector<float> arguments; // as in canny:100,200
+};
+
+struct ControlNetUse {
+  std::string model;
+  ImageSource image;
+  float scale = 1.0F;           // 0…2
+  float start = 0.0F;           // of the schedule, 0…1
+  float end = 1.0F;
+  std::string type;             // Union models: canny, depth, …
+  Preprocess preprocess;
+};
+
+struct EmbeddingUse {
+  std::string token;
+  std::string model;
+};
+
+// One diffusers config key of a scheduler, its value as JSON text: {"use_karras_sigmas", "true"}.
+using SchedulerOption = std::pair<std::string, std::string>;
+
+struct SchedulerChoice {
+  std::string name;                       // canonical diffusers class name; "": the model's own
+  std::vector<SchedulerOption> options;   // over the model's own configuration
+};
+
+// Sizes that SDXL was told in training; absent: from the picture's size. Order here is width, height.
+struct MicroConditioning {
+  std::optional<Size> original_size;
+  Point crop_top_left;
+  std::optional<Size> target_size;
+  std::optional<Size> negative_original_size;
+  std::optional<Point> negative_crop_top_left;
+  std::optional<Size> negative_target_size;
+  float aesthetic_score = 6.0F;           // refiner
+  float negative_aesthetic_score = 2.5F;
+};
+
+struct RefinerUse {
+  std::string model;
+  std::optional<float> switch_at;  // 0…1 of the schedule: the base stops, the refiner goes on from its latents
+  std::optional<float> strength;   // 0…1: as image to image after a finished picture
+};
+
+struct UpscaleUse {
+  std::string model;    // path or name, or "lanczos"
+  float factor = 2.0F;
+};
+
+struct HiresUse {
+  float factor = 2.0F;
+  int steps = 0;        // 0: as the first pass
+  float strength = 0.7F;
+  std::string upscaler = "latent";
+};
+
+struct FreeU {
+  float s1 = 0.9F, s2 = 0.2F, b1 = 1.3F, b2 = 1.4F;
+};
+
+struct Variation {
+  std::uint64_t seed = 0;
+  float strength = 0.0F;  // 0…1
+};
+
+struct OutputChoice {
+  ImageFormat format = ImageFormat::png;
+  int quality = 95;       // 1…100, jpeg and webp
+  std::string path;       // of the first picture; several get -0, -1, … before the extension
+  bool embed_parameters = true;
+};
+
+struct GenerationSpec {
+  // Models, by path or name.
+  std::string model;
+  std::string vae;                          // "": the model's own
+  std::optional<RefinerUse> refiner;
+  std::vector<LoraUse> loras;
+  std::vector<ControlNetUse> controlnets;
+  bool guess_mode = false;
+  std::vector<EmbeddingUse> embeddings;
+
+  // Words.
+  std::string prompt;
+  std::optional<std::string> negative_prompt;   // absent: zero embeddings where the model says so; "" is encoded
+  std::optional<std::string> prompt_2;          // second text encoder; absent: prompt
+  std::optional<std::string> negative_prompt_2;
+  PromptSyntax prompt_syntax = PromptSyntax::plain;
+  int clip_skip = 0;                            // layers below the penultimate, as in diffusers (0: none)
+
+  // The picture.
+  int width = 1024;                             // pixels
+  int height = 1024;
+  int batch_size = 1;
+  std::uint64_t seed = 0;                       // picture i uses seed + i
+  MicroConditioning micro_conditioning;
+
+  // Sampling.
+  int steps = 25;
+  float guidance_scale = 7.5F;
+  float guidance_rescale = 0.0F;
+  float pag_scale = 0.0F;                       // perturbed-attention guidance; 0: off
+  SchedulerChoice scheduler;
+  std::optional<Variation> variation;
+  std::optional<FreeU> freeu;
+  bool tile_x = false;                          // seamless
+  bool tile_y = false;
+
+  // A picture to start from.
+  std::optional<ImageSource> init_image;
+  std::optional<ImageSource> mask_image;        // white is repainted
+  Extent extend;                                // outpainting: pixels added around init_image
+  ResizeMode resize_mode = ResizeMode::refuse;
+  float strength = 0.8F;                        // 0…1
+
+  // Afterwards.
+  std::optional<HiresUse> hires;
+  std::optional<UpscaleUse> upscale;
+
+  // How.
+  Precision precision = Precision::automatic;
+  Precision vae_precision = Precision::automatic;
+  int vae_tile = 0;                             // latent tile side; 0: tile only where memory demands it
+  OutputChoice output;
+};
+
+}  // namespace darkroom
