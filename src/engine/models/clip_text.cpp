@@ -10,7 +10,7 @@ ClipAttention ClipAttention::load(const Loader& loader, const ClipTextConfig& co
   const std::int64_t width = config.hidden_size;
   return {.qkv_proj = Linear::load_joined({loader / "q_proj", loader / "k_proj", loader / "v_proj"}, width, width),
           .out_proj = Linear::load(loader / "out_proj", width, width),
-          .heads = config.num_attention_heads};
+          .heads = static_cast<int>(config.num_attention_heads)};
 }
 
 Tensor ClipAttention::operator()(const Tensor& x, const Tensor& residual) const {
@@ -24,7 +24,7 @@ Tensor ClipAttention::operator()(const Tensor& x, const Tensor& residual) const 
 ClipMlp ClipMlp::load(const Loader& loader, const ClipTextConfig& config) {
   return {.fc1 = Linear::load(loader / "fc1", config.hidden_size, config.intermediate_size),
           .fc2 = Linear::load(loader / "fc2", config.intermediate_size, config.hidden_size),
-          .activation = config.hidden_act == "quick_gelu" ? Activation::quick_gelu : Activation::gelu};
+          .activation = config.hidden_act == HiddenAct::quick_gelu ? Activation::quick_gelu : Activation::gelu};
 }
 
 Tensor ClipMlp::operator()(const Tensor& x, const Tensor& residual) const {
@@ -53,7 +53,7 @@ ClipTextEncoder::ClipTextEncoder(Network& network, const WeightSource& source, c
   position_embedding_ =
       text.take("embeddings.position_embedding.weight", {config.max_position_embeddings, config.hidden_size});
   // Without a projection nothing reads the last layer: SDXL takes the states before it.
-  const int layers = config.has_projection ? config.num_hidden_layers : config.num_hidden_layers - 1;
+  const std::int64_t layers = config.has_projection ? config.num_hidden_layers : config.num_hidden_layers - 1;
   for (int i = 0; i < layers; ++i) layers_.push_back(ClipEncoderLayer::load(text / "encoder" / "layers" / i, config));
   if (config.has_projection) {
     final_layer_norm_ = LayerNorm::load(text / "final_layer_norm", config.hidden_size,
@@ -107,15 +107,15 @@ std::vector<std::int64_t> ClipTextEncoder::end_positions(std::span<const int> id
 
 ClipTextOutput ClipTextEncoder::operator()(std::span<const int> ids, int rows, int clip_skip,
                                            const ExtraTokens& extra) const {
-  const int wanted = config_.num_hidden_layers - 1 - clip_skip;  // layers run before the states that are taken
+  const std::int64_t wanted = config_.num_hidden_layers - 1 - clip_skip;  // layers run before the states that are taken
   if (clip_skip < 0 || wanted < 1) {
     throw_failure(ErrorCode::invalid_argument, "clip_skip {} is outside 0 to {}, as the text encoder has {} layers",
                   clip_skip, config_.num_hidden_layers - 2, config_.num_hidden_layers);
   }
   ClipTextOutput output;
   Tensor x = embed(ids, rows, extra);
-  const int last = config_.has_projection ? static_cast<int>(layers_.size()) : wanted;
-  for (int i = 0; i < last; ++i) {
+  const std::int64_t last = config_.has_projection ? config_.num_hidden_layers : wanted;
+  for (std::int64_t i = 0; i < last; ++i) {
     x = layers_[static_cast<std::size_t>(i)](x);
     if (i + 1 == wanted) output.hidden_states = x;
   }

@@ -2,18 +2,19 @@
 
 namespace darkroom::engine {
 
-ConditioningEmbedding ConditioningEmbedding::load(const Loader& loader, std::int64_t out_channels) {
-  const Shape first = loader.shape_of("conv_in.weight");
-  std::int64_t channels = first.rank() == 4 ? first[0] : 16;
-  ConditioningEmbedding embedding{.conv_in = Conv2d::load(loader / "conv_in", {.in = 3, .out = channels})};
+ConditioningEmbedding ConditioningEmbedding::load(const Loader& loader, const ControlNetConfig& config) {
+  const auto& widths = config.conditioning_embedding_out_channels;
+  ConditioningEmbedding embedding{
+      .conv_in = Conv2d::load(loader / "conv_in", {.in = config.conditioning_channels, .out = widths.front()})};
   // Pairs of convolutions: one that keeps the width, one that widens and halves the picture.
-  for (int i = 0; (loader / "blocks" / i).has("weight"); ++i) {
-    const Loader place = loader / "blocks" / i;
-    const std::int64_t out = place.shape_of("weight")[0];
-    embedding.blocks.push_back(Conv2d::load(place, {.in = channels, .out = out, .stride = i % 2 == 0 ? 1 : 2}));
-    channels = out;
+  for (std::size_t i = 0; i + 1 < widths.size(); ++i) {
+    const Loader blocks = loader / "blocks";
+    const auto first = static_cast<int>(2 * i);
+    embedding.blocks.push_back(Conv2d::load(blocks / first, {.in = widths[i], .out = widths[i]}));
+    embedding.blocks.push_back(Conv2d::load(blocks / (first + 1), {.in = widths[i], .out = widths[i + 1], .stride = 2}));
   }
-  embedding.conv_out = Conv2d::load(loader / "conv_out", {.in = channels, .out = out_channels});
+  embedding.conv_out =
+      Conv2d::load(loader / "conv_out", {.in = widths.back(), .out = config.unet.block_out_channels[0]});
   return embedding;
 }
 
@@ -23,15 +24,14 @@ Tensor ConditioningEmbedding::operator()(const Tensor& picture) const {
   return conv_out(x, {.out = DType::f32});
 }
 
-ControlNet::ControlNet(Network& network, const WeightSource& source, const UnetConfig& config, DType compute)
+ControlNet::ControlNet(Network& network, const WeightSource& source, const ControlNetConfig& config, DType compute)
     : config_(config) {
   const Loader root(network, source, compute);
   UnetTables tables;
-  conv_in_ = Conv2d::load(root / "conv_in", {.in = config.in_channels, .out = config.block_out_channels[0]});
-  conditioning_embedding_ =
-      ConditioningEmbedding::load(root / "controlnet_cond_embedding", config.block_out_channels[0]);
-  encoder_ = Encoder::load(root, config, tables);
-  std::vector<std::int64_t> widths{config.block_out_channels[0]};
+  conv_in_ = Conv2d::load(root / "conv_in", {.in = config.unet.in_channels, .out = config.unet.block_out_channels[0]});
+  conditioning_embedding_ = ConditioningEmbedding::load(root / "controlnet_cond_embedding", config);
+  encoder_ = Encoder::load(root, config.unet, tables);
+  std::vector<std::int64_t> widths{config.unet.block_out_channels[0]};
   for (const DownBlock& block : encoder_.down_blocks) {
     for (const ResnetBlock& resnet : block.resnets) widths.push_back(resnet.channels);
     if (block.downsampler) widths.push_back(block.resnets.back().channels);
@@ -41,7 +41,7 @@ ControlNet::ControlNet(Network& network, const WeightSource& source, const UnetC
         Linear::load(root / "controlnet_down_blocks" / static_cast<int>(i), widths[i], widths[i]));
   }
   mid_zero_conv_ = Linear::load(root / "controlnet_mid_block", widths.back(), widths.back());
-  time_embedding_ = TimeEmbedding::load(root, config, tables);
+  time_embedding_ = TimeEmbedding::load(root, config.unet, tables);
   prompt_projections_ = std::move(tables.prompt_projections);
 }
 

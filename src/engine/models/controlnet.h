@@ -12,13 +12,13 @@ struct ConditioningEmbedding {
   std::vector<Conv2d> blocks;
   Conv2d conv_out;
 
-  static ConditioningEmbedding load(const Loader& loader, std::int64_t out_channels);
+  static ConditioningEmbedding load(const Loader& loader, const ControlNetConfig& config);
   Tensor operator()(const Tensor& picture) const;  // [N,8H,8W,3] in [0,1] → [N,H,W,C0] f32
 };
 
 class ControlNet {
  public:
-  ControlNet(Network& network, const WeightSource& source, const UnetConfig& config, DType compute);
+  ControlNet(Network& network, const WeightSource& source, const ControlNetConfig& config, DType compute);
 
   std::vector<PromptKeys> prompt_keys(const Tensor& context) const;
   std::vector<TimeRows> time_rows(std::span<const float> timesteps, const Tensor& pooled,
@@ -34,7 +34,7 @@ class ControlNet {
   std::size_t scale_count() const { return zero_convs_.size() + 1; }
 
  private:
-  UnetConfig config_;
+  ControlNetConfig config_;
   Conv2d conv_in_;
   ConditioningEmbedding conditioning_embedding_;
   Encoder encoder_;

@@ -8,7 +8,7 @@ Unet::Unet(Network& network, const WeightSource& source, const UnetConfig& confi
   const Loader root(network, source, compute);
   const auto& channels = config.block_out_channels;
   const auto levels = static_cast<int>(channels.size());
-  const int groups = config.norm_num_groups;
+  const auto groups = static_cast<int>(config.norm_num_groups);
   const auto epsilon = static_cast<float>(config.norm_eps);
   UnetTables tables;
 
@@ -33,9 +33,10 @@ Unet::Unet(Network& network, const WeightSource& source, const UnetConfig& confi
       skips.pop_back();
       in = out;
       if (config.down_block_has_attention[level]) {
-        block.attentions.push_back(Transformer2D::load(place / "attentions" / j, out, config.attention_head_dim[level],
-                                                       config.transformer_layers_per_block[level], groups,
-                                                       config.cross_attention_dim, tables));
+        block.attentions.push_back(Transformer2D::load(place / "attentions" / j, out,
+                                                       static_cast<int>(config.attention_head_dim[level]),
+                                                       static_cast<int>(config.transformer_layers_per_block[level]),
+                                                       groups, config.cross_attention_dim, tables));
       }
     }
     if (level > 0) block.upsampler = Upsample2D::load(place / "upsamplers" / 0, out, /*any_size=*/true);

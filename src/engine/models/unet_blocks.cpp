@@ -151,11 +151,11 @@ Encoder Encoder::load(const Loader& loader, const UnetConfig& config, UnetTables
   Encoder encoder;
   const int levels = static_cast<int>(config.block_out_channels.size());
   const auto at = [](const auto& values, int i) { return values[static_cast<std::size_t>(i)]; };
-  const int groups = config.norm_num_groups;
+  const auto groups = static_cast<int>(config.norm_num_groups);
   const auto epsilon = static_cast<float>(config.norm_eps);
   const auto transformer = [&](const Loader& place, int level) {
-    return Transformer2D::load(place, at(config.block_out_channels, level), at(config.attention_head_dim, level),
-                               at(config.transformer_layers_per_block, level), groups, config.cross_attention_dim,
+    return Transformer2D::load(place, at(config.block_out_channels, level), static_cast<int>(at(config.attention_head_dim, level)),
+                               static_cast<int>(at(config.transformer_layers_per_block, level)), groups, config.cross_attention_dim,
                                tables);
   };
   std::int64_t channels = config.block_out_channels[0];

@@ -8,7 +8,7 @@ namespace {
 constexpr float kEpsilon = 1e-6F;  // of every norm in the autoencoder
 
 ResnetBlock load_resnet(const Loader& loader, std::int64_t in, std::int64_t out, const VaeConfig& config) {
-  return ResnetBlock::load(loader, in, out, config.norm_num_groups, kEpsilon, nullptr);
+  return ResnetBlock::load(loader, in, out, static_cast<int>(config.norm_num_groups), kEpsilon, nullptr);
 }
 
 Conv2dShape pointwise(std::int64_t in, std::int64_t out) { return {.in = in, .out = out, .kernel = 1, .padding = {}}; }
@@ -33,7 +33,7 @@ Tensor VaeAttention::operator()(const Tensor& x) const {
 VaeMidBlock VaeMidBlock::load(const Loader& loader, std::int64_t channels, const VaeConfig& config) {
   return {.resnet_0 = load_resnet(loader / "resnets" / 0, channels, channels, config),
           .attention = config.mid_block_add_attention
-                           ? std::optional{VaeAttention::load(loader / "attentions" / 0, channels, config.norm_num_groups)}
+                           ? std::optional{VaeAttention::load(loader / "attentions" / 0, channels, static_cast<int>(config.norm_num_groups))}
                            : std::nullopt,
           .resnet_1 = load_resnet(loader / "resnets" / 1, channels, channels, config)};
 }
@@ -69,7 +69,7 @@ VaeDecoder::VaeDecoder(Network& network, const WeightSource& source, const VaeCo
     }
     up_blocks_.push_back(std::move(level));
   }
-  conv_norm_out_ = GroupNorm::load(decoder / "conv_norm_out", channels, config.norm_num_groups, kEpsilon);
+  conv_norm_out_ = GroupNorm::load(decoder / "conv_norm_out", channels, static_cast<int>(config.norm_num_groups), kEpsilon);
   conv_out_ = Conv2d::load(decoder / "conv_out", {.in = channels, .out = config.out_channels});
 }
 
@@ -108,7 +108,7 @@ VaeEncoder::VaeEncoder(Network& network, const WeightSource& source, const VaeCo
     down_blocks_.push_back(std::move(level));
   }
   mid_block_ = VaeMidBlock::load(encoder / "mid_block", channels, config);
-  conv_norm_out_ = GroupNorm::load(encoder / "conv_norm_out", channels, config.norm_num_groups, kEpsilon);
+  conv_norm_out_ = GroupNorm::load(encoder / "conv_norm_out", channels, static_cast<int>(config.norm_num_groups), kEpsilon);
   const std::int64_t moments = 2 * config.latent_channels;
   conv_out_ = Conv2d::load(encoder / "conv_out", {.in = channels, .out = moments});
   if (config.use_quant_conv) quant_conv_ = Conv2d::load(root / "quant_conv", pointwise(moments, moments));
