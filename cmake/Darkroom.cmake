@@ -12,6 +12,8 @@ endif()
 add_library(darkroom_flags INTERFACE)
 target_compile_options(darkroom_flags INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Werror
+  # Designated initialisers leave out what has a default; that is what they are for.
+  -Wno-missing-field-initializers
   # Sums must not depend on where the compiler chose to fuse them; kernels ask for FMA explicitly.
   -ffp-contract=off)
 target_include_directories(darkroom_flags INTERFACE ${PROJECT_SOURCE_DIR}/src)

@@ -109,8 +109,8 @@ Loader Loader::with_compute(DType compute) const {
 }
 
 Shape Loader::shape_of(std::string_view name) const {
-  const std::optional<HostTensor> tensor = source_->find(full_name(name));
-  return tensor ? tensor->shape : Shape{};
+  const std::optional<TensorInfo> info = source_->info(full_name(name));
+  return info ? info->shape : Shape{};
 }
 
 std::shared_ptr<Matrix> Loader::matrix(std::vector<TensorName> parts, WeightUse use) const {
