@@ -40,13 +40,10 @@ constexpr std::array<NamedType, 12> kTypes{{{"F64", DType::f64},
                                             {"U8", DType::u8},
                                             {"BOOL", DType::boolean}}};
 // Types that the format has and the engine has no use for.
-constexpr std::array<std::string_view, 11> kForeignTypes{"U16",        "U32",     "U64",     "F8_E8M0",
-                                                         "F4",         "F6_E2M3", "F6_E3M2", "C64",
-                                                         "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F8_E4M3B11"};
+constexpr std::array<std::string_view, 11> kForeignTypes{
+    "U16", "U32", "U64", "F8_E8M0", "F4", "F6_E2M3", "F6_E3M2", "C64", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F8_E4M3B11"};
 
-std::string_view name_of(DType type) {
-  return std::ranges::find(kTypes, type, &NamedType::type)->name;
-}
+std::string_view name_of(DType type) { return std::ranges::find(kTypes, type, &NamedType::type)->name; }
 
 struct Entry {
   std::string name;
@@ -88,14 +85,17 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
     if (state_ != State::entry || key_ != "dtype" || numbers_ != nullptr) {
       return refuse(fmt::format("the string \"{}\"", value.substr(0, 40)));
     }
-    if (!entries.back().dtype.empty()) return report(fmt::format("tensor '{}': 'dtype' stands twice", entries.back().name));
+    if (!entries.back().dtype.empty())
+      return report(fmt::format("tensor '{}': 'dtype' stands twice", entries.back().name));
     entries.back().dtype = value;
     return true;
   }
 
   bool start_object(std::size_t) override {
     switch (state_) {
-      case State::start: state_ = State::root; return true;
+      case State::start:
+        state_ = State::root;
+        return true;
       case State::root:
         if (key_ == "__metadata__") {
           if (std::exchange(has_metadata_, true)) return report("'__metadata__' stands twice");
@@ -105,7 +105,8 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
           state_ = State::entry;
         }
         return true;
-      default: return refuse("an object");
+      default:
+        return refuse("an object");
     }
   }
   bool key(string_t& value) override {
@@ -144,11 +145,14 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   }
   bool refuse(std::string_view found) {
     switch (state_) {
-      case State::start: return report(fmt::format("the header is {}, not an object", found));
+      case State::start:
+        return report(fmt::format("the header is {}, not an object", found));
       case State::entry:
         return report(fmt::format("tensor '{}': {} as '{}' is not allowed", entries.back().name, found, key_));
-      case State::metadata: return report(fmt::format("metadata '{}' is {}, not a string", key_, found));
-      default: return report(fmt::format("'{}' is {}, not a tensor", key_, found));
+      case State::metadata:
+        return report(fmt::format("metadata '{}' is {}, not a string", key_, found));
+      default:
+        return report(fmt::format("'{}' is {}, not a tensor", key_, found));
     }
   }
 
@@ -192,15 +196,18 @@ Result<SafetensorsFile> SafetensorsFile::parse(std::span<const std::byte> bytes,
 
   if (bytes.size() < 8) return corrupt("{} bytes are too few for a safetensors file", bytes.size());
   std::uint64_t header_bytes = 0;
-  for (int i = 7; i >= 0; --i) header_bytes = (header_bytes << 8) | std::to_integer<std::uint64_t>(bytes[static_cast<std::size_t>(i)]);
+  for (int i = 7; i >= 0; --i)
+    header_bytes = (header_bytes << 8) | std::to_integer<std::uint64_t>(bytes[static_cast<std::size_t>(i)]);
   if (header_bytes > kMaxHeaderBytes) {
-    return corrupt("not a safetensors file, or damaged: a header of {} bytes, the limit is {}", header_bytes, kMaxHeaderBytes);
+    return corrupt("not a safetensors file, or damaged: a header of {} bytes, the limit is {}", header_bytes,
+                   kMaxHeaderBytes);
   }
   if (header_bytes > bytes.size() - 8) {
     return corrupt("a header of {} bytes in a file of {}: truncated", header_bytes, bytes.size());
   }
   const auto* text = reinterpret_cast<const char*>(bytes.data()) + 8;
-  if (header_bytes == 0 || text[0] != '{') return corrupt("not a safetensors file: the header does not begin with '{{'");
+  if (header_bytes == 0 || text[0] != '{')
+    return corrupt("not a safetensors file: the header does not begin with '{{'");
 
   HeaderReader reader;
   if (!nlohmann::json::sax_parse(text, text + header_bytes, &reader)) {
@@ -214,7 +221,9 @@ Result<SafetensorsFile> SafetensorsFile::parse(std::span<const std::byte> bytes,
   for (Entry& entry : reader.entries) {
     if (entry.dtype.empty() || !entry.has_shape || !entry.has_offsets) {
       return corrupt("tensor '{}': '{}' is missing", entry.name,
-                     entry.dtype.empty() ? "dtype" : !entry.has_shape ? "shape" : "data_offsets");
+                     entry.dtype.empty() ? "dtype"
+                     : !entry.has_shape  ? "shape"
+                                         : "data_offsets");
     }
     const auto* const type = std::ranges::find(kTypes, entry.dtype, &NamedType::name);
     if (type == kTypes.end()) {
@@ -291,9 +300,9 @@ Result<SafetensorsWriter> SafetensorsWriter::create(const std::filesystem::path&
     // A plain array of keys would make this quadratic for large models: ordered_json searches at each [].
     const std::size_t end = offset + tensor.bytes();
     header.get_ref<nlohmann::ordered_json::object_t&>().emplace_back(
-        tensor.name, nlohmann::ordered_json{{"dtype", name_of(tensor.dtype)},
-                                            {"shape", tensor.shape.dims()},
-                                            {"data_offsets", {offset, end}}});
+        tensor.name,
+        nlohmann::ordered_json{
+            {"dtype", name_of(tensor.dtype)}, {"shape", tensor.shape.dims()}, {"data_offsets", {offset, end}}});
     offset = end;
   }
   std::string text = header.dump();

@@ -34,8 +34,8 @@ HostTensor WeightScope::take(std::string_view name, const Shape& expected) const
                   source_->describe());
   }
   if (info->shape != expected) {
-    throw_failure(ErrorCode::corrupt_data, "{}: expected {}, file has {} ({})", full, expected.str(),
-                  info->shape.str(), source_->describe());
+    throw_failure(ErrorCode::corrupt_data, "{}: expected {}, file has {} ({})", full, expected.str(), info->shape.str(),
+                  source_->describe());
   }
   std::optional<HostTensor> tensor = source_->find(full);
   DR_ASSERT(tensor.has_value());

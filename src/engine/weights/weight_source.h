@@ -63,7 +63,7 @@ class KeyMappedSource final : public WeightSource {
     // Part `part` of `parts` equal ones of the first dimension: q, k and v of a fused in_proj_weight.
     std::int64_t part = 0;
     std::int64_t parts = 1;
-    bool transpose = false;     // of two dimensions
+    bool transpose = false;      // of two dimensions
     bool drop_trailing = false;  // a 1×1 convolution's [C,C,1,1] seen as [C,C]
   };
   using Entries = std::map<std::string, Entry, std::less<>>;
