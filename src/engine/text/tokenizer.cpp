@@ -33,6 +33,7 @@ struct ClipTokenizer::Tables {
   TokenId end_id = 0;
   TokenId size = 0;
 
+  static std::shared_ptr<const Tables> standard();  // OpenAI's
   static std::uint64_t key(TokenId left, TokenId right) {
     return static_cast<std::uint64_t>(static_cast<std::uint32_t>(left)) << 32 | static_cast<std::uint32_t>(right);
   }
@@ -205,7 +206,18 @@ std::optional<std::string> pad_token(const fs::path& folder) {
 
 }  // namespace
 
-ClipTokenizer ClipTokenizer::standard(TokenId pad_id) {
+ClipTokenizer::ClipTokenizer(std::shared_ptr<const Tables> tables, TokenId pad_id, std::string_view pad_token)
+    : tables_(std::move(tables)), pad_id_(pad_id), pad_token_(normalize(pad_token).value_or(std::vector<char32_t>())) {}
+
+ClipTokenizer ClipTokenizer::clip_l() {
+  auto tables = Tables::standard();
+  const TokenId pad_id = tables->end_id;
+  return {std::move(tables), pad_id, kEndOfText};
+}
+
+ClipTokenizer ClipTokenizer::clip_g() { return {Tables::standard(), 0, "!"}; }
+
+std::shared_ptr<const ClipTokenizer::Tables> ClipTokenizer::Tables::standard() {
   const auto merges = parse_merges(clip_merges_text(), "CLIP's merges");
   DR_ASSERT(merges.has_value());
   const std::vector<std::string> tokens = clip_vocabulary(*merges);
@@ -215,7 +227,7 @@ ClipTokenizer ClipTokenizer::standard(TokenId pad_id) {
   auto tables = std::make_shared<Tables>();
   const auto filled = fill(*tables, ids, *merges, "CLIP's vocabulary");
   DR_ASSERT(filled.has_value());
-  return {std::move(tables), pad_id};
+  return tables;
 }
 
 Result<ClipTokenizer> ClipTokenizer::open(const fs::path& folder) {
@@ -240,15 +252,22 @@ Result<ClipTokenizer> ClipTokenizer::open(const fs::path& folder) {
   if (auto filled = fill(*tables, ids, *merges, vocabulary_name); !filled)
     return tl::unexpected(std::move(filled.error()));
 
-  TokenId pad_id = tables->end_id;
-  if (const auto token = pad_token(folder)) {
-    const auto found = ids.find(*token);
-    if (found == ids.end()) {
-      return fail(ErrorCode::corrupt_data, "{}: the padding token '{}' is missing", vocabulary_name, *token);
-    }
-    pad_id = found->second;
+  const std::string token = pad_token(folder).value_or(std::string(kEndOfText));
+  const auto found = ids.find(token);
+  if (found == ids.end()) {
+    return fail(ErrorCode::corrupt_data, "{}: the padding token '{}' is missing", vocabulary_name, token);
   }
-  return ClipTokenizer(std::move(tables), pad_id);
+  return ClipTokenizer(std::move(tables), found->second, token);
+}
+
+std::optional<std::pair<std::size_t, TokenId>> ClipTokenizer::special_at(Codes codes) const {
+  if (begins_with(codes, kStartOfText)) return std::pair(kStartOfText.size(), tables_->start_id);
+  if (begins_with(codes, kEndOfText)) return std::pair(kEndOfText.size(), tables_->end_id);
+  if (!pad_token_.empty() && codes.size() >= pad_token_.size() &&
+      std::ranges::equal(codes.first(pad_token_.size()), pad_token_)) {
+    return std::pair(pad_token_.size(), pad_id_);
+  }
+  return std::nullopt;
 }
 
 Result<std::vector<TokenId>> ClipTokenizer::encode(std::string_view text) const {
@@ -262,11 +281,9 @@ Result<std::vector<TokenId>> ClipTokenizer::encode(std::string_view text) const 
   std::vector<TokenId> ids;
   std::string word;
   for (Codes rest = *normalized; !rest.empty();) {
-    // The two special tokens are one even inside a text.
-    if (begins_with(rest, kStartOfText) || begins_with(rest, kEndOfText)) {
-      const bool is_start = begins_with(rest, kStartOfText);
-      ids.push_back(is_start ? tables_->start_id : tables_->end_id);
-      rest = rest.subspan(is_start ? kStartOfText.size() : kEndOfText.size());
+    if (const auto special = special_at(rest)) {
+      ids.push_back(special->second);
+      rest = rest.subspan(special->first);
       continue;
     }
     if (class_of(rest.front()) == CharClass::space) {
@@ -276,9 +293,7 @@ Result<std::vector<TokenId>> ClipTokenizer::encode(std::string_view text) const 
     std::size_t length = word_length(rest);
     // A special token ends the word before it.
     for (std::size_t i = 1; i < length; ++i) {
-      if (rest[i] == U'<' && (begins_with(rest.subspan(i), kStartOfText) || begins_with(rest.subspan(i), kEndOfText))) {
-        length = i;
-      }
+      if (special_at(rest.subspan(i))) length = i;
     }
     word.clear();
     for (const char32_t code : rest.first(length)) append_utf8(word, code);

@@ -4,8 +4,10 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -20,8 +22,11 @@ inline constexpr std::size_t kTokensPerChunk = kTokensPerPrompt - 2;
 // Immutable and cheap to copy.
 class ClipTokenizer {
  public:
-  // OpenAI's vocabulary. SDXL's first encoder pads with the end token, the second with "!" (id 0).
-  static ClipTokenizer standard(TokenId pad_id = 49407);
+  // OpenAI's vocabulary as SDXL's first encoder uses it: padded with the end token.
+  static ClipTokenizer clip_l();
+  // As the second one uses it: padded with "!".
+  // compat(transformers): the padding token is special, so that each "!" of a text is a token of its own there.
+  static ClipTokenizer clip_g();
   // A folder with vocab.json, merges.txt and, for the padding, tokenizer_config.json or special_tokens_map.json.
   static Result<ClipTokenizer> open(const std::filesystem::path& folder);
 
@@ -38,10 +43,14 @@ class ClipTokenizer {
 
  private:
   struct Tables;
-  ClipTokenizer(std::shared_ptr<const Tables> tables, TokenId pad_id) : tables_(std::move(tables)), pad_id_(pad_id) {}
+  ClipTokenizer(std::shared_ptr<const Tables> tables, TokenId pad_id, std::string_view pad_token);
+
+  // Of the special token that a normalised text begins with; nothing if none.
+  std::optional<std::pair<std::size_t, TokenId>> special_at(std::span<const char32_t> codes) const;
 
   std::shared_ptr<const Tables> tables_;
   TokenId pad_id_ = 0;
+  std::vector<char32_t> pad_token_;  // normalised
 };
 
 std::vector<TokenId> pad_to_77(std::span<const TokenId> ids, TokenId start_id, TokenId end_id, TokenId pad_id);
