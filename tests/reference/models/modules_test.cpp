@@ -2,7 +2,7 @@
 // deviation at every element, on the fast backend and on the plain one.
 #include <algorithm>
 #include <cmath>
-#include <map>
+#include <fstream>
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -88,12 +88,11 @@ TEST_P(Modules, TextEncodersGivePenultimateStatesAndTheProjectedPool) {
   const Checkpoint model = checkpoint("tiny-base");
   ClipTextEncoder l(network_, *model.text_encoder->weights, model.text_encoder->config, DType::f32);
   ClipTextEncoder g(network_, *model.text_encoder_2.weights, model.text_encoder_2.config, DType::f32);
-  const auto& list = cases.is_array() ? cases : cases.at("cases");
   for (int i = 0; i < 4; ++i) {
     SCOPED_TRACE(i);
     const std::string prefix = fmt::format("text.{}.", i);
-    const auto ids_l = list.at(static_cast<std::size_t>(i)).at("padded_77_l").get<std::vector<int>>();
-    const auto ids_g = list.at(static_cast<std::size_t>(i)).at("padded_77_g").get<std::vector<int>>();
+    const auto ids_l = cases.at(static_cast<std::size_t>(i)).at("padded_77_l").get<std::vector<int>>();
+    const auto ids_g = cases.at(static_cast<std::size_t>(i)).at("padded_77_g").get<std::vector<int>>();
     expect_close(to_host(l(ids_l, 1, 0).hidden_states), vectors_.get(prefix + "l_penultimate"));
     const ClipTextOutput out = g(ids_g, 1, 0);
     expect_close(to_host(out.hidden_states), vectors_.get(prefix + "g_penultimate"));
@@ -195,7 +194,7 @@ TEST_P(Modules, NonFiniteResultsNameTheLayer) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, Modules, testing::Values("ref", "cpu"), [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Backends, Modules, testing::Values("ref", "cpu"), [](const auto& test) { return test.param; });
 
 }  // namespace
 }  // namespace darkroom::engine
