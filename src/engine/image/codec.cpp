@@ -72,17 +72,23 @@ Result<Image> decode_image(std::span<const std::byte> file, const DecodeLimits& 
 }
 
 Result<std::optional<std::string>> read_parameters(std::span<const std::byte> file) {
-  return sniff(file).and_then([&](Format format) {
-    switch (format) {
-      case Format::png:
-        return read_png_parameters(file);
-      case Format::jpeg:
-        return read_jpeg_parameters(file);
-      case Format::webp:
-        break;
-    }
-    return read_webp_parameters(file);
-  });
+  return sniff(file)
+      .and_then([&](Format format) {
+        switch (format) {
+          case Format::png:
+            return read_png_parameters(file);
+          case Format::jpeg:
+            return read_jpeg_parameters(file);
+          case Format::webp:
+            break;
+        }
+        return read_webp_parameters(file);
+      })
+      .and_then([](std::optional<std::string>&& text) -> Result<std::optional<std::string>> {
+        const auto ok = check_parameters(text.value_or(""));
+        if (!ok) return fail(ErrorCode::corrupt_data, "{}", ok.error().message);
+        return std::move(text);
+      });
 }
 
 Result<void> check_size(std::string_view format, std::int64_t width, std::int64_t height, const DecodeLimits& limits) {

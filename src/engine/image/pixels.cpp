@@ -18,8 +18,9 @@ Image transpose(const Image& image) {
   return out;
 }
 
-// The radius of the box blur that, run `passes` times, has the variance of a Gaussian (Gwosdek et al. 2011, "Theoretical
-// foundations of Gaussian convolution by extended box filtering"). Fractional: the box's outermost pixels weigh less.
+// The radius of the box blur that, run `passes` times, has the variance of a Gaussian (Gwosdek et al. 2011,
+// "Theoretical foundations of Gaussian convolution by extended box filtering"). Fractional: the box's outermost pixels
+// weigh less.
 float box_radius(float sigma, int passes) {
   const float variance = sigma * sigma / static_cast<float>(passes);
   const float length = static_cast<float>(std::sqrt(12.0 * variance + 1.0));
@@ -31,7 +32,7 @@ float box_radius(float sigma, int passes) {
 // One pass along a row of `size` pixels; values past an end are the end's.
 void box_blur_row(const std::uint8_t* in, std::uint8_t* out, int size, int channels, float radius) {
   const int whole = static_cast<int>(radius);
-  const auto weight = static_cast<std::uint32_t>((1 << 24) / (static_cast<double>(radius) * 2 + 1));
+  const auto weight = static_cast<std::uint32_t>(16777216.0F / (radius * 2 + 1));
   const std::uint32_t edge_weight = ((1U << 24U) - (2U * static_cast<std::uint32_t>(whole) + 1U) * weight) / 2;
   for (int c = 0; c < channels; ++c) {
     const auto at = [&](int x) -> std::uint32_t { return in[std::clamp(x, 0, size - 1) * channels + c]; };

@@ -22,8 +22,8 @@ Image binarize(const Image& mask);
 // Bit for bit Pillow's ImageFilter.GaussianBlur: three box blurs each way. radius: the Gaussian's σ in pixels.
 Image gaussian_blur(const Image& image, float radius);
 
-// The largest value in the square of 2 radius + 1 pixels a side around each pixel, as Pillow's ImageFilter.MaxFilter but
-// for the border, where the square ends with the picture. Grows what is white in a mask by `radius` pixels.
+// The largest value in the square of 2 radius + 1 pixels a side around each pixel, as Pillow's ImageFilter.MaxFilter
+// but for the border, where the square ends with the picture. Grows what is white in a mask by `radius` pixels.
 Image dilate(const Image& mask, int radius);
 
 struct Margins {

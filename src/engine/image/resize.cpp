@@ -19,10 +19,14 @@ double sinc(double x) { return x == 0 ? 1 : std::sin(std::numbers::pi * x) / (st
 double support_of(Filter filter) {
   switch (filter) {
     case Filter::nearest:
-    case Filter::box: return 0.5;
-    case Filter::bilinear: return 1;
-    case Filter::bicubic: return 2;
-    case Filter::lanczos: return 3;
+    case Filter::box:
+      return 0.5;
+    case Filter::bilinear:
+      return 1;
+    case Filter::bicubic:
+      return 2;
+    case Filter::lanczos:
+      return 3;
   }
   return 0;
 }
@@ -30,15 +34,18 @@ double support_of(Filter filter) {
 double weight_at(Filter filter, double x) {
   switch (filter) {
     case Filter::nearest:
-    case Filter::box: return x > -0.5 && x <= 0.5 ? 1 : 0;
-    case Filter::bilinear: return std::max(0.0, 1 - std::abs(x));
+    case Filter::box:
+      return x > -0.5 && x <= 0.5 ? 1 : 0;
+    case Filter::bilinear:
+      return std::max(0.0, 1 - std::abs(x));
     case Filter::bicubic: {  // Keys 1981 with a = −0.5
       constexpr double a = -0.5;
       x = std::abs(x);
       if (x < 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
       return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
     }
-    case Filter::lanczos: return x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0;
+    case Filter::lanczos:
+      return x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0;
   }
   return 0;
 }
@@ -142,16 +149,23 @@ void unpremultiply(Image& image) {
   }
 }
 
+// Which input pixel each output pixel is. The position is summed up as Pillow does: its rounding decides on ties.
+std::vector<int> nearest_of(int in_size, int out_size) {
+  const double scale = static_cast<double>(in_size) / out_size;
+  std::vector<int> positions;
+  double position = 0.5 * scale;
+  for (int i = 0; i < out_size; ++i, position += scale) {
+    positions.push_back(std::min(in_size - 1, static_cast<int>(position)));
+  }
+  return positions;
+}
+
 Image resize_nearest(const Image& image, int width, int height) {
   Image out(width, height, image.channels);
-  const double x_scale = static_cast<double>(image.width) / width;
-  const double y_scale = static_cast<double>(image.height) / height;
-  for (int y = 0; y < height; ++y) {
-    const std::uint8_t* from = image.row(static_cast<int>((y + 0.5) * y_scale));
-    for (int x = 0; x < width; ++x) {
-      std::copy_n(from + static_cast<int>((x + 0.5) * x_scale) * image.channels, image.channels,
-                  out.row(y) + x * image.channels);
-    }
+  std::uint8_t* to = out.pixels.data();
+  const std::vector<int> columns = nearest_of(image.width, width);
+  for (const int y : nearest_of(image.height, height)) {
+    for (const int x : columns) to = std::copy_n(image.row(y) + x * image.channels, image.channels, to);
   }
   return out;
 }
@@ -218,18 +232,19 @@ Image resize_and_fill(const Image& image, int width, int height, Filter filter) 
   const int y = height / 2 - resized.height / 2;
   Image out(width, height, image.channels);
   paste(resized, out, x, y);
-  // compat(diffusers): each bar is a stretch of no length at the edge, made as long as the bar. With a filter wider than
-  // a pixel that is a blend of the outermost lines. A bar after the picture is as long as the one before, so that one
-  // more line may stay black.
+  // compat(diffusers): each bar is a stretch of no length at the edge, made as long as the bar with Pillow's default
+  // filter: a blend of the two outermost lines. The bar after the picture is as long as the one before, so that a last
+  // line may stay black.
+  constexpr Filter kBarFilter = Filter::bicubic;
   const Stretch columns{0, static_cast<double>(resized.width)};
   const Stretch rows{0, static_cast<double>(resized.height)};
   if (y > 0 && narrower) {
-    paste(resample(resized, columns, {0, 0}, width, y, filter), out, 0, 0);
-    paste(resample(resized, columns, {rows.end, rows.end}, width, y, filter), out, 0, y + resized.height);
+    paste(resample(resized, columns, {0, 0}, width, y, kBarFilter), out, 0, 0);
+    paste(resample(resized, columns, {rows.end, rows.end}, width, y, kBarFilter), out, 0, y + resized.height);
   }
   if (x > 0 && asked > has) {
-    paste(resample(resized, {0, 0}, rows, x, height, filter), out, 0, 0);
-    paste(resample(resized, {columns.end, columns.end}, rows, x, height, filter), out, x + resized.width, 0);
+    paste(resample(resized, {0, 0}, rows, x, height, kBarFilter), out, 0, 0);
+    paste(resample(resized, {columns.end, columns.end}, rows, x, height, kBarFilter), out, x + resized.width, 0);
   }
   return out;
 }
