@@ -87,7 +87,7 @@ std::string read_signed(const json& value, std::int64_t low, std::int64_t high, 
 }
 
 std::string read_unsigned(const json& value, std::uint64_t high, std::uint64_t& out) {
-  if (value.is_number_unsigned()) {
+  if (value.is_number_unsigned() || (value.is_number_integer() && value.get<std::int64_t>() >= 0)) {
     out = value.get<std::uint64_t>();
   } else if (value.is_number_float() && is_whole(value.get<double>()) && value.get<double>() >= 0.0) {
     out = static_cast<std::uint64_t>(value.get<double>());
