@@ -4,13 +4,12 @@
 #pragma once
 
 #include <array>
+#include <cstdlib>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
 #include <vector>
-
-#include "base/error.h"
 
 namespace darkroom {
 
@@ -28,7 +27,7 @@ constexpr std::string_view name_of(E value) {
   for (const auto& entry : enum_names(E{})) {
     if (entry.value == value) return entry.name;
   }
-  assertion_failed("every enumerator has a name", __FILE__, __LINE__);
+  std::abort();  // a value that is no enumerator
 }
 
 template <NamedEnum E>
