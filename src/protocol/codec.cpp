@@ -160,9 +160,11 @@ void fields(Io& io, Of<ModelEntry> auto& model) {
   io.required("kind", model.kind);
   io.required("path", model.path);
   io.required("format", model.format);
+  io.required("family", model.family);
   io.required("bytes", model.bytes);
   io.required("compute_types", model.compute_types);
   io.required("loaded", model.loaded);
+  io.required("problem", model.problem);
 }
 
 template <class Io>

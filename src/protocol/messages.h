@@ -142,10 +142,12 @@ struct ModelEntry {
   std::string name;
   ModelRole kind = ModelRole::checkpoint;
   std::string path;
-  std::string format;               // "safetensors", "ckpt", "diffusers"
+  std::string format;               // "safetensors", "pickle", "diffusers_folder"
+  std::string family;               // "Stable Diffusion XL", …
   std::uint64_t bytes = 0;
   std::vector<std::string> compute_types;  // element types that the file holds
   bool loaded = false;
+  std::string problem;  // why it cannot be used; "": it can
 };
 
 struct ModelList {

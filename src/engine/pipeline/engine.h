@@ -85,6 +85,9 @@ struct LoadedModel {
   std::chrono::system_clock::time_point last_used;
 };
 
+// Every scheduler that a spec may name, by diffusers' class name.
+std::vector<std::string> scheduler_names();
+
 class Engine {
  public:
   // Throws Failure(unsupported) for a device that this build has not.
