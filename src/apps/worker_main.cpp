@@ -2,19 +2,15 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
-#include <optional>
-#include <string>
-#include <vector>
 
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "base/fd.h"
-#include "config/config.h"
+#include "config/config_flags.h"
 #include "worker/worker.h"
 
 namespace darkroom {
@@ -42,20 +38,11 @@ Fd take_signals() {
 }
 
 int run(int argc, char** argv) {
-  std::optional<std::string> config_file;
-  std::vector<std::string> models;
-  std::optional<std::string> outputs;
-  std::optional<std::string> device;
-  std::optional<std::string> threads;
+  ConfigFlags flags;
   bool allow_any_path = false;
-
   CLI::App app("Makes pictures for a parent that speaks the protocol over standard input and output.", "darkroom-worker");
   app.set_version_flag("--version", DARKROOM_VERSION);
-  app.add_option("--config", config_file, "settings file (TOML)");
-  app.add_option("--models", models, "models directory; may be given several times");
-  app.add_option("--outputs", outputs, "directory that pictures are written to");
-  app.add_option("--device", device, "cpu or ref");
-  app.add_option("--threads", threads, "threads that compute; 0: one a core");
+  flags.add(app);
   app.add_flag("--allow-any-path", allow_any_path,
                "requests may name files outside of these directories: for a parent that is the user himself");
   try {
@@ -63,13 +50,7 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kUsageError;
   }
-
-  std::vector<Setting> settings = settings_from_environment(environ);
-  if (!models.empty()) settings.push_back({"models.directories", fmt::format("{}", fmt::join(models, ":")), "--models"});
-  if (outputs) settings.push_back({"outputs.directory", *outputs, "--outputs"});
-  if (device) settings.push_back({"worker.device", *device, "--device"});
-  if (threads) settings.push_back({"worker.threads", *threads, "--threads"});
-  const Result<Config> config = load_config(config_file, settings);
+  const Result<Config> config = flags.load();
   if (!config) {
     fmt::print(stderr, "darkroom-worker: {}\n", config.error().message);
     return kUsageError;

@@ -25,7 +25,7 @@ Error as_error(const std::vector<Complaint>& complaints) {
   std::string message;
   for (const Complaint& complaint : complaints) {
     if (!message.empty()) message += "; ";
-    if (!complaint.pointer.empty()) message += complaint.pointer + " ";
+    if (!complaint.pointer.empty()) message += complaint.pointer + ": ";
     message += complaint.message;
   }
   return {ErrorCode::invalid_argument, std::move(message)};

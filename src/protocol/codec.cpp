@@ -271,28 +271,21 @@ json write_variant(const auto& variant) {
 
 // --- Requests ---
 
-// Why a request is not one; becomes its response.
-struct Trouble {
-  Error error;
-  std::vector<Complaint> complaints;
-};
-
-Trouble invalid(std::vector<Complaint> complaints, std::string_view prefix = "") {
+Refusal invalid(std::vector<Complaint> complaints, std::string_view prefix = "") {
   for (Complaint& complaint : complaints) complaint.pointer.insert(0, prefix);
   Error error = as_error(complaints);
   error.message.insert(0, "Validation failed: ");
   return {std::move(error), std::move(complaints)};
 }
 
-tl::unexpected<Response> refuse(std::string request_id, Trouble trouble) {
+tl::unexpected<Response> refuse(std::string request_id, Refusal refusal) {
   Response response;
   response.request_id = std::move(request_id);
-  response.error = std::move(trouble.error);
-  response.complaints = std::move(trouble.complaints);
+  response.refusal = std::move(refusal);
   return tl::unexpected(std::move(response));
 }
 
-using Body = tl::expected<RequestBody, Trouble>;
+using Body = tl::expected<RequestBody, Refusal>;
 
 template <class T>
 Body decode_simple(const json& data) {
@@ -329,7 +322,7 @@ Body decode_inference(const json& data, const Limits& limits) {
     if (!known) {
       const std::vector<std::string> names = all_names<WorkerType>();
       const std::string shown = name.is_string() ? name.get<std::string>().substr(0, kMaxId) : expected("a text", name);
-      return tl::unexpected(Trouble{{ErrorCode::unsupported, fmt::format("Enhanced worker not available: {}; there are {}",
+      return tl::unexpected(Refusal{{ErrorCode::unsupported, fmt::format("Enhanced worker not available: {}; there are {}",
                                                                          shown, fmt::join(names, ", "))},
                                     {}});
     }
@@ -364,30 +357,35 @@ Body decode_body(MessageType type, const json& data, const Limits& limits) {
 
 // --- Responses ---
 
-void error_fields(JsonReader& in, Response& response) {
-  bool success = false;
-  in.required("success", success);
-  Error error;
-  in.field("error", error.message);
-  in.field("error_code", error.code);
-  if (!success) response.error = std::move(error);
-}
-
-void error_fields(JsonWriter& out, const Response& response) {
-  out.field("success", !response.error.has_value());
-  out.field("error", response.error ? json(response.error->message) : json());
-  if (response.error) out.field("error_code", response.error->code);
+// The specification's success and error, with our code and the single complaints.
+template <class Io>
+void refusal_fields(Io& io, auto& response) {
+  bool success = !response.refusal.has_value();
+  io.required("success", success);
+  if constexpr (Io::kReading) {
+    if (!success) response.refusal.emplace();
+  }
+  if (success) {
+    if constexpr (Io::kReading) {
+      io.take("error");
+    } else {
+      io.field("error", json());
+    }
+    return;
+  }
+  io.required("error", response.refusal->error.message);
+  io.field("error_code", response.refusal->error.code);
+  io.list("complaints", response.refusal->complaints, kMaxElements, [](Io& inner, auto& complaint) {
+    inner.required("pointer", complaint.pointer);
+    inner.required("message", complaint.message);
+    return true;
+  });
 }
 
 template <class Io>
 void envelope_fields(Io& io, auto& response) {
   io.required("request_id", response.request_id);
-  error_fields(io, response);
-  io.list("complaints", response.complaints, kMaxElements, [](Io& inner, auto& complaint) {
-    inner.required("pointer", complaint.pointer);
-    inner.required("message", complaint.message);
-    return true;
-  });
+  refusal_fields(io, response);
   io.required("warnings", response.warnings);
   io.required("execution_time", response.execution_time);
   io.required("timestamp", response.timestamp);

@@ -187,11 +187,16 @@ using ResponseData =
     std::variant<std::monostate, Generated, ModelLoaded, ModelUnloaded, ModelList, SchedulerList, Status, JobCancelled,
                  ShutDown>;
 
+// Why a request failed.
+struct Refusal {
+  Error error;                        // all of it in one message
+  std::vector<Complaint> complaints;  // of an invalid request: each mistake, with its pointer into the message
+};
+
 struct Response {
   std::string request_id = "unknown";
   ResponseData data;
-  std::optional<Error> error;         // absent: success
-  std::vector<Complaint> complaints;  // of an invalid request, one each
+  std::optional<Refusal> refusal;  // absent: success
   std::vector<std::string> warnings;
   double execution_time = 0.0;  // seconds
   double timestamp = 0.0;       // seconds since 1970

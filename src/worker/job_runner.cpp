@@ -19,14 +19,18 @@ constexpr std::string_view kLanczos = "lanczos";
 
 }  // namespace
 
-tl::expected<GenerationSpec, std::vector<Complaint>> resolve_files(const GenerationSpec& spec,
-                                                                   const ModelDirectories& models,
-                                                                   const OutputDirectory& outputs) {
+tl::expected<GenerationSpec, Refusal> resolve_files(const GenerationSpec& spec, const ModelDirectories& models,
+                                                    const OutputDirectory& outputs) {
   GenerationSpec found = spec;
   std::vector<Complaint> complaints;
+  ErrorCode code = ErrorCode::not_found;
   const auto settle = [&](std::string& name, const std::string& pointer, const Result<std::filesystem::path>& path) {
-    if (path) name = path->string();
-    else complaints.push_back({"/data" + pointer, path.error().message});
+    if (path) {
+      name = path->string();
+      return;
+    }
+    complaints.push_back({"/data" + pointer, path.error().message});
+    if (path.error().code != ErrorCode::not_found) code = path.error().code;
   };
   const auto model = [&](ModelRole role, std::string& name, const std::string& pointer) {
     settle(name, pointer, models.find(role, name));
@@ -63,8 +67,10 @@ tl::expected<GenerationSpec, std::vector<Complaint>> resolve_files(const Generat
     }
     settle(found.upscale->model, "/output/upscale/method", path);
   }
-  if (!complaints.empty()) return tl::unexpected(std::move(complaints));
-  return found;
+  if (complaints.empty()) return found;
+  Refusal refusal{as_error(complaints), std::move(complaints)};
+  refusal.error.code = code;
+  return tl::unexpected(std::move(refusal));
 }
 
 Response JobRunner::run(const std::string& request_id, const Job& job, engine::ProgressSink& progress,
@@ -78,11 +84,11 @@ Response JobRunner::run(const std::string& request_id, const Job& job, engine::P
                           [&](const UnloadModel& model) { unload(model, response); }},
                job);
   } catch (const Failure& failure) {
-    response.error = failure.error();
+    response.refusal = Refusal{failure.error(), {}};
   } catch (const std::bad_alloc&) {
-    response.error = Error{ErrorCode::out_of_memory, "the machine's memory does not suffice for this job"};
+    response.refusal = Refusal{{ErrorCode::out_of_memory, "the machine's memory does not suffice for this job"}, {}};
   } catch (const std::exception& error) {
-    response.error = Error{ErrorCode::internal, error.what()};
+    response.refusal = Refusal{{ErrorCode::internal, error.what()}, {}};
   }
   response.execution_time = seconds_since(start);
   return response;
@@ -96,9 +102,7 @@ void JobRunner::generate(const GenerationRequest& request, Response& response, e
   // 1. Everything that can be wrong with the request, before any work.
   auto spec = resolve_files(request.spec, models_, outputs_);
   if (!spec) {
-    response.error = as_error(spec.error());
-    response.error->code = ErrorCode::not_found;
-    response.complaints = std::move(spec.error());
+    response.refusal = std::move(spec.error());
     return;
   }
   const std::vector<std::filesystem::path> paths = value_or_throw(outputs_.plan(*spec, response.request_id));

@@ -40,8 +40,7 @@ class JobRunner {
 
 // The spec with every name of a model or picture replaced by its absolute path; all that cannot be found are
 // complaints, with pointers into the message.
-tl::expected<GenerationSpec, std::vector<Complaint>> resolve_files(const GenerationSpec& spec,
-                                                                   const ModelDirectories& models,
-                                                                   const OutputDirectory& outputs);
+tl::expected<GenerationSpec, Refusal> resolve_files(const GenerationSpec& spec, const ModelDirectories& models,
+                                                    const OutputDirectory& outputs);
 
 }  // namespace darkroom

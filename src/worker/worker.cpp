@@ -23,7 +23,7 @@ double seconds_since_1970(std::chrono::system_clock::time_point time) {
 Response failed(std::string request_id, Error error) {
   Response response;
   response.request_id = std::move(request_id);
-  response.error = std::move(error);
+  response.refusal = Refusal{std::move(error), {}};
   return response;
 }
 

@@ -1,0 +1,61 @@
+#include "config/config_flags.h"
+
+#include <optional>
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <fmt/ranges.h>
+
+namespace darkroom {
+namespace {
+
+struct Row {
+  const char* flag;
+  const char* key;
+  const char* placeholder;
+  const char* help;
+};
+
+constexpr std::array<Row, 4> kRows = {{
+    {"--models", "models.directories", "DIR", "models directory; repeatable; also DARKROOM_MODELS=DIR:DIR"},
+    {"--outputs", "outputs.directory", "DIR", "directory that pictures are written to [outputs]"},
+    {"--device", "worker.device", "NAME", "cpu, or ref: slow, for comparison [cpu]"},
+    {"--threads", "worker.threads", "N", "threads that compute; 0: one a core [0]"},
+}};
+
+constexpr const char* kGroup = "Settings";
+
+}  // namespace
+
+void ConfigFlags::add(CLI::App& app) {
+  for (std::size_t i = 0; i < kRows.size(); ++i) {
+    app.add_option(kRows[i].flag, values_[i], kRows[i].help)
+        ->type_name(kRows[i].placeholder)
+        ->allow_extra_args(false)
+        ->group(kGroup);
+  }
+  app.add_option("--config", file_, "settings file; config/darkroom.example.toml lists the keys")
+      ->type_name("FILE")
+      ->group(kGroup);
+}
+
+Result<Config> ConfigFlags::load() const {
+  std::vector<Setting> settings = settings_from_environment(environ);
+  for (std::size_t i = 0; i < kRows.size(); ++i) {
+    if (values_[i].empty()) continue;
+    settings.push_back({kRows[i].key, fmt::format("{}", fmt::join(values_[i], ":")), kRows[i].flag});
+  }
+  return load_config(file_.empty() ? std::nullopt : std::optional(file_), settings);
+}
+
+std::vector<std::string> ConfigFlags::arguments() const {
+  std::vector<std::string> arguments;
+  for (std::size_t i = 0; i < kRows.size(); ++i) {
+    for (const std::string& value : values_[i]) arguments.insert(arguments.end(), {kRows[i].flag, value});
+  }
+  if (!file_.empty()) arguments.insert(arguments.end(), {"--config", file_});
+  return arguments;
+}
+
+}  // namespace darkroom
