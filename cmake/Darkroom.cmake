@@ -13,6 +13,8 @@ add_library(darkroom_flags INTERFACE)
 target_compile_definitions(darkroom_flags INTERFACE DARKROOM_VERSION="${PROJECT_VERSION}")
 target_compile_options(darkroom_flags INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Werror
+  # Designated initialisers leave out what has a default; that is what they are for.
+  -Wno-missing-field-initializers
   # Sums must not depend on where the compiler chose to fuse them; kernels ask for FMA explicitly.
   -ffp-contract=off)
 target_include_directories(darkroom_flags INTERFACE ${PROJECT_SOURCE_DIR}/src)
@@ -52,6 +54,7 @@ function(darkroom_test NAME)
   list(TRANSFORM ARG_DEPENDS PREPEND darkroom_)
   target_link_libraries(test_${NAME} PRIVATE darkroom_flags ${ARG_DEPENDS} ${ARG_LIBRARIES}
                         GTest::gtest GTest::gmock GTest::gtest_main)
+  target_include_directories(test_${NAME} PRIVATE ${PROJECT_SOURCE_DIR})
   target_compile_definitions(test_${NAME} PRIVATE
     DARKROOM_SOURCE_DIR="${PROJECT_SOURCE_DIR}" DARKROOM_BINARY_DIR="${PROJECT_BINARY_DIR}")
   if(NOT ARG_LABEL)

@@ -24,7 +24,7 @@ struct WorkerConfig {
   std::string device = "cpu";
   int threads = 0;                          // 0: one a core
   std::uint64_t cache_bytes = 0;            // of loaded models; 0: half of the machine's memory
-  std::uint64_t memory_bytes = 0;           // that a job may need; 0: what is free when it starts
+  std::uint64_t memory_bytes = 0;           // that a job may need in all; 0: what is free when it starts
   std::uint64_t line_bytes = 64'000'000;    // of one message
   int queue = 16;                           // jobs that wait
 };

@@ -16,8 +16,8 @@
 namespace darkroom {
 namespace {
 
-double seconds_since_1970(std::chrono::system_clock::time_point time) {
-  return std::chrono::duration<double>(time.time_since_epoch()).count();
+double seconds_since_1970() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
 Response failed(std::string request_id, Error error) {
@@ -196,7 +196,7 @@ ResponseData Worker::status() {
   status.memory_peak = peak_resident_bytes();
   for (const QueuedJob& job : queue_) status.queued.push_back(job.request_id);
   for (const engine::LoadedModel& model : loaded_) {
-    status.loaded_models.push_back({model.path, model.kind, model.bytes, seconds_since_1970(model.last_used)});
+    status.loaded_models.push_back({model.path.string(), model.kind, model.bytes, model.last_used});
   }
   return status;
 }
@@ -287,7 +287,7 @@ void Worker::run_jobs() {
 }
 
 void Worker::send(Response response) {
-  response.timestamp = seconds_since_1970(std::chrono::system_clock::now());
+  response.timestamp = seconds_since_1970();
   send_line(encode(response));
 }
 

@@ -29,16 +29,16 @@ GeneratedPicture plain_picture(const GenerationSpec& spec, std::uint64_t seed) {
 
 struct Engine::State {
   EngineOptions options;
-  std::map<std::string, LoadedModel> loaded;
+  std::map<std::filesystem::path, LoadedModel> loaded;
 };
 
 std::vector<std::string> scheduler_names() { return {"DDIMScheduler", "EulerDiscreteScheduler"}; }
 
-Engine::Engine(EngineOptions options) : state_(std::make_unique<State>()) {
+Engine::Engine(const EngineOptions& options) : state_(std::make_unique<State>()) {
   if (options.device != "cpu" && options.device != "ref") {
-    throw_failure(ErrorCode::unsupported, "this build has no device \"{}\"", options.device);
+    throw_failure(ErrorCode::invalid_argument, "this build has no device \"{}\"", options.device);
   }
-  state_->options = std::move(options);
+  state_->options = options;
 }
 
 Engine::~Engine() = default;
@@ -76,10 +76,10 @@ GenerationResult Engine::generate(const GenerationSpec& spec, ProgressSink& prog
 }
 
 void Engine::load(const std::filesystem::path& path, Precision) {
-  state_->loaded[path.string()] = {path.string(), "checkpoint", 1, std::chrono::system_clock::now()};
+  state_->loaded[path] = {.path = path, .kind = "checkpoint", .bytes = 1};
 }
 
-bool Engine::unload(const std::filesystem::path& path) { return state_->loaded.erase(path.string()) > 0; }
+bool Engine::unload(const std::filesystem::path& path) { return state_->loaded.erase(path) > 0; }
 
 std::vector<LoadedModel> Engine::loaded() const {
   std::vector<LoadedModel> models;

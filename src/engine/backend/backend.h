@@ -145,7 +145,7 @@ class Backend {
   virtual void activate(const Tensor& x, Activation activation, const Tensor& out) = 0;
   // out = a·scale_a + b·scale_b, element by element; out may be a or b.
   virtual void add(const Tensor& a, float scale_a, const Tensor& b, float scale_b, const Tensor& out) = 0;
-  // [N, H, W, C] → [N, 2H, 2W, C]
+  // out[n, y, x] = x[n, y/2, x/2]; out has twice the height and width, or one less of either.
   virtual void upsample_nearest2x(const Tensor& x, const Tensor& out) = 0;
   // Whether every element is finite.
   virtual bool all_finite(const Tensor& x) = 0;

@@ -207,9 +207,11 @@ void add_into(const Tensor& a, float scale_a, const Tensor& b, float scale_b, co
   a.backend().add(a, scale_a, b, scale_b, out);
 }
 
-Tensor upsample_nearest2x(const Tensor& x) {
+Tensor upsample_nearest2x(const Tensor& x, std::int64_t height, std::int64_t width) {
   require(x.rank() == 4, "upsample_nearest2x: x has shape {}", x.shape().str());
-  Tensor out = empty(x.backend(), {x.dim(0), 2 * x.dim(1), 2 * x.dim(2), x.dim(3)}, x.dtype());
+  require((height + 1) / 2 == x.dim(1) && (width + 1) / 2 == x.dim(2), "upsample_nearest2x: {} does not double to {}x{}",
+          x.shape().str(), height, width);
+  Tensor out = empty(x.backend(), {x.dim(0), height, width, x.dim(3)}, x.dtype());
   x.backend().upsample_nearest2x(x, out);
   return out;
 }

@@ -71,7 +71,8 @@ Tensor activate(const Tensor& x, Activation activation, DType out);
 Tensor convert(const Tensor& x, DType out);  // x itself where it already has the type and is contiguous
 Tensor add(const Tensor& a, const Tensor& b, float scale_b = 1.0F, float scale_a = 1.0F);  // type of a
 void add_into(const Tensor& a, float scale_a, const Tensor& b, float scale_b, const Tensor& out);
-Tensor upsample_nearest2x(const Tensor& x);
+// [N, h, w, C] → [N, height, width, C], with height in {2h, 2h−1} and width in {2w, 2w−1}.
+Tensor upsample_nearest2x(const Tensor& x, std::int64_t height, std::int64_t width);
 bool all_finite(const Tensor& x);
 
 }  // namespace darkroom::engine

@@ -1,13 +1,11 @@
-// The engine's door: what the worker calls. One engine a process; generate, load, unload and loaded are called by one
-// thread at a time, a CancelToken and device() by any.
+// The engine's one door: a GenerationSpec goes in, pictures come out. One job at a time; cancel from any thread.
 #pragma once
 
 #include <atomic>
-#include <chrono>
-#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,46 +16,51 @@
 namespace darkroom::engine {
 
 struct StepProgress {
-  int step = 0;  // 1…steps: the one just finished
-  int steps = 0;
+  int step = 0;   // done
+  int steps = 0;  // in all
   int picture_count = 1;
-  double seconds_per_step = 0.0;
+  double seconds_per_step = 0;
+  std::span<const float> latents;  // [N, H, W, 4] after this step, unscaled; valid during the call
+  int latent_height = 0;
+  int latent_width = 0;
 };
 
 class ProgressSink {
  public:
   virtual ~ProgressSink() = default;
-  virtual void stage(std::string_view name) = 0;  // one begins: "load", "encode", "denoise", "decode", …
+  // A new stage begins: "load", "text", "denoise", "decode", …
+  virtual void stage(std::string_view name) = 0;
   virtual void step(const StepProgress& progress) = 0;
 };
 
-// Asks a running job to end. Any thread may cancel; the first reason counts.
+// Asked between steps and layers of work; set from another thread.
 class CancelToken {
  public:
+  // Only the first call's reason counts: cancelled or timed_out.
   void cancel(ErrorCode why) {
-    ErrorCode expected = kRunning;
-    why_.compare_exchange_strong(expected, why);
+    int none = 0;
+    reason_.compare_exchange_strong(none, 1 + static_cast<int>(why));
   }
-  bool cancelled() const { return why_ != kRunning; }
+  bool cancelled() const { return reason_.load() != 0; }
   void throw_if_cancelled() const {
-    const ErrorCode why = why_;
-    if (why == ErrorCode::timed_out) throw_failure(why, "the time limit passed");
-    if (why != kRunning) throw_failure(why, "the job was cancelled");
+    const int reason = reason_.load();
+    if (reason == 0) return;
+    const auto code = static_cast<ErrorCode>(reason - 1);
+    throw_failure(code, "the job was {}", code == ErrorCode::timed_out ? "stopped at its time limit" : "cancelled");
   }
 
  private:
-  static constexpr ErrorCode kRunning = ErrorCode::internal;  // never a reason to cancel
-  std::atomic<ErrorCode> why_ = kRunning;
+  std::atomic<int> reason_{0};
 };
 
 struct StageTime {
   std::string name;
-  double seconds = 0.0;
+  double seconds = 0;
 };
 
 struct GeneratedPicture {
   std::uint64_t seed = 0;
-  int width = 0;  // pixels
+  int width = 0;
   int height = 0;
   std::vector<std::uint8_t> rgb;  // [height, width, 3]
 };
@@ -73,16 +76,16 @@ struct GenerationResult {
 };
 
 struct EngineOptions {
-  std::string device = "cpu";   // "cpu" or "ref"
-  int threads = 0;              // 0: one a core
-  std::size_t cache_bytes = 0;  // 0: the engine chooses
+  std::string device = "cpu";    // or "ref"
+  int threads = 0;               // 0: one a core
+  std::uint64_t cache_bytes = 0; // of laid-out models kept; 0: chosen from the machine's memory
 };
 
 struct LoadedModel {
-  std::string path;
+  std::filesystem::path path;
   std::string kind;
-  std::size_t bytes = 0;
-  std::chrono::system_clock::time_point last_used;
+  std::uint64_t bytes = 0;
+  double last_used = 0;  // seconds since the epoch
 };
 
 // Every scheduler that a spec may name, by diffusers' class name.
@@ -90,17 +93,17 @@ std::vector<std::string> scheduler_names();
 
 class Engine {
  public:
-  // Throws Failure(unsupported) for a device that this build has not.
-  explicit Engine(EngineOptions options);
+  // Throws Failure{invalid_argument} for a device that does not exist.
+  explicit Engine(const EngineOptions& options);
   ~Engine();
 
-  // The spec's models are absolute paths. Throws Failure.
+  // Paths in `spec` are resolved. Throws Failure.
   GenerationResult generate(const GenerationSpec& spec, ProgressSink& progress, const CancelToken& cancel);
+
   void load(const std::filesystem::path& path, Precision precision);
-  // Whether it was loaded.
-  bool unload(const std::filesystem::path& path);
+  bool unload(const std::filesystem::path& path);  // whether it was loaded
   std::vector<LoadedModel> loaded() const;
-  // Memory that the job would need beside what is loaded already, in bytes.
+  // Memory that the job takes at its highest, models included, in bytes.
   std::uint64_t predict_bytes(const GenerationSpec& spec) const;
   std::string device() const;
 

@@ -9,6 +9,12 @@ namespace darkroom::engine {
 
 namespace {
 
+// Reads the character that a text begins with: its bytes, or 0 if it is not valid UTF-8.
+std::size_t read_character(std::string_view text, utf8proc_int32_t& code) {
+  const auto length = utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), std::ssize(text), &code);
+  return length > 0 ? static_cast<std::size_t>(length) : 0;
+}
+
 // Unicode's White_Space, which is what \s matches.
 bool is_space(char32_t code) {
   return (code >= 0x09 && code <= 0x0D) || code == 0x20 || code == 0x85 || code == 0xA0 || code == 0x1680 ||
@@ -66,17 +72,34 @@ CharClass class_of(char32_t code) {
   }
 }
 
-Result<std::vector<char32_t>> normalize(std::string_view text) {
-  std::vector<utf8proc_int32_t> codes;
+Result<std::vector<char32_t>> decode_utf8(std::string_view text) {
+  std::vector<char32_t> codes;
   codes.reserve(text.size());
   for (std::size_t at = 0; at < text.size();) {
     utf8proc_int32_t code = 0;
-    const auto length = utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.data()) + at,
-                                         std::ssize(text) - static_cast<utf8proc_ssize_t>(at), &code);
-    if (length <= 0) return fail(ErrorCode::invalid_argument, "the text is not valid UTF-8 at byte {}", at);
-    codes.push_back(code);
-    at += static_cast<std::size_t>(length);
+    const std::size_t length = read_character(text.substr(at), code);
+    if (length == 0) return fail(ErrorCode::invalid_argument, "the text is not valid UTF-8 at byte {}", at);
+    codes.push_back(static_cast<char32_t>(code));
+    at += length;
   }
+  return codes;
+}
+
+std::string valid_utf8(std::string_view text) {
+  std::string valid;
+  while (!text.empty()) {
+    utf8proc_int32_t code = 0;
+    const std::size_t length = read_character(text, code);
+    valid += length > 0 ? text.substr(0, length) : std::string_view("\xEF\xBF\xBD");
+    text.remove_prefix(std::max<std::size_t>(length, 1));
+  }
+  return valid;
+}
+
+Result<std::vector<char32_t>> normalize(std::string_view text) {
+  const auto decoded = decode_utf8(text);
+  if (!decoded) return tl::unexpected(decoded.error());
+  std::vector<utf8proc_int32_t> codes(decoded->begin(), decoded->end());
   if (std::ranges::any_of(codes, [](auto code) { return code >= 0x80; })) compose(codes);
 
   std::vector<char32_t> result;

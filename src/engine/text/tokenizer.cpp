@@ -4,6 +4,7 @@
 #include <array>
 #include <functional>
 #include <limits>
+#include <map>
 #include <optional>
 #include <queue>
 #include <string>
@@ -32,7 +33,9 @@ struct ClipTokenizer::Tables {
   TokenId start_id = 0;
   TokenId end_id = 0;
   TokenId size = 0;
+  std::vector<std::string> texts;  // by id: its bytes, a space at the end of a word
 
+  static std::shared_ptr<const Tables> standard();  // OpenAI's
   static std::uint64_t key(TokenId left, TokenId right) {
     return static_cast<std::uint64_t>(static_cast<std::uint32_t>(left)) << 32 | static_cast<std::uint32_t>(right);
   }
@@ -42,6 +45,7 @@ struct ClipTokenizer::Tables {
 namespace {
 
 using TokenIds = std::unordered_map<std::string_view, TokenId>;
+using Codes = std::span<const char32_t>;
 
 void append_utf8(std::string& text, char32_t code) {
   const auto put = [&](char32_t byte) { text.push_back(static_cast<char>(byte)); };
@@ -61,8 +65,6 @@ void append_utf8(std::string& text, char32_t code) {
     put(0x80 | (code & 0x3F));
   }
 }
-
-using Codes = std::span<const char32_t>;
 
 bool begins_with(Codes codes, std::string_view ascii) {
   return codes.size() >= ascii.size() && std::equal(ascii.begin(), ascii.end(), codes.begin(),
@@ -102,6 +104,48 @@ Result<nlohmann::json> read_object(const fs::path& path) {
 }
 
 }  // namespace
+
+// A text that is not split: a special token or a placeholder.
+struct ClipTokenizer::Special {
+  std::vector<char32_t> codes;  // normalised
+  TokenId first_id = 0;
+  std::int32_t vectors = 1;
+  // Whether its edge is a letter or digit, which must not go on outside.
+  bool word_begins = false;
+  bool word_ends = false;
+};
+
+struct ClipTokenizer::Specials {
+  std::map<char32_t, std::vector<Special>> by_first;  // by first character, the longest first
+  std::map<TokenId, std::int32_t> vectors;
+
+  // False if it is there already.
+  bool add(Special special) {
+    std::vector<Special>& same_first = by_first[special.codes.front()];
+    if (std::ranges::find(same_first, special.codes, &Special::codes) != same_first.end()) return false;
+    vectors[special.first_id] = special.vectors;
+    same_first.push_back(std::move(special));
+    std::ranges::stable_sort(same_first, std::greater<>(), [](const Special& one) { return one.codes.size(); });
+    return true;
+  }
+
+  // The longest that stands at `at`; null if none.
+  const Special* match(Codes codes, std::size_t at) const {
+    const auto found = by_first.find(codes[at]);
+    if (found == by_first.end()) return nullptr;
+    const auto is_word = [&](std::size_t i) {
+      return i < codes.size() && (class_of(codes[i]) == CharClass::letter || class_of(codes[i]) == CharClass::number);
+    };
+    for (const Special& special : found->second) {
+      const std::size_t length = special.codes.size();
+      if (codes.size() - at < length || !std::ranges::equal(codes.subspan(at, length), special.codes)) continue;
+      if (special.word_begins && at > 0 && is_word(at - 1)) continue;
+      if (special.word_ends && is_word(at + length)) continue;
+      return &special;
+    }
+    return nullptr;
+  }
+};
 
 // Joins neighbours by rank, the leftmost first, until no pair is in the table: a linked list of symbols and a queue of
 // candidate pairs, so that a word of n bytes takes n log n.
@@ -172,6 +216,13 @@ Result<void> fill(Tables& tables, const TokenIds& ids, const std::vector<Merge>&
     tables.byte_ids[byte] = id_of(symbol);
     tables.last_byte_ids[byte] = id_of(symbol + std::string(kEndOfWord));
   }
+  for (const auto& [token, id] : ids) tables.size = std::max(tables.size, id + 1);
+  tables.texts.resize(static_cast<std::size_t>(tables.size));
+  const auto text_of = [&](TokenId id) -> std::string& { return tables.texts[static_cast<std::size_t>(id)]; };
+  for (std::size_t byte = 0; byte < 256; ++byte) {
+    text_of(tables.byte_ids[byte]) = std::string(1, static_cast<char>(byte));
+    text_of(tables.last_byte_ids[byte]) = {static_cast<char>(byte), ' '};
+  }
   tables.merges.reserve(merges.size());
   for (std::size_t rank = 0; rank < merges.size(); ++rank) {
     const std::string left(merges[rank].left);
@@ -180,10 +231,12 @@ Result<void> fill(Tables& tables, const TokenIds& ids, const std::vector<Merge>&
     // The first rank counts where a pair stands twice.
     tables.merges.try_emplace(Tables::key(id_of(left), id_of(right)),
                               typename Tables::Joined{static_cast<std::int32_t>(rank), joined});
+    text_of(joined) = text_of(id_of(left)) + text_of(id_of(right));
   }
   tables.start_id = id_of(std::string(kStartOfText));
   tables.end_id = id_of(std::string(kEndOfText));
-  for (const auto& [token, id] : ids) tables.size = std::max(tables.size, id + 1);
+  text_of(tables.start_id) = std::string(kStartOfText) + ' ';
+  text_of(tables.end_id) = std::string(kEndOfText) + ' ';
   if (!missing.empty()) return fail(ErrorCode::corrupt_data, "{}: the token '{}' is missing", name, missing);
   return {};
 }
@@ -205,7 +258,52 @@ std::optional<std::string> pad_token(const fs::path& folder) {
 
 }  // namespace
 
-ClipTokenizer ClipTokenizer::standard(TokenId pad_id) {
+ClipTokenizer::ClipTokenizer(std::shared_ptr<const Tables> tables, TokenId pad_id, std::string_view pad_token)
+    : tables_(std::move(tables)), pad_id_(pad_id) {
+  auto specials = std::make_shared<Specials>();
+  for (const auto& [text, id] :
+       {std::pair(kStartOfText, tables_->start_id), {kEndOfText, tables_->end_id}, {pad_token, pad_id}}) {
+    auto codes = normalize(text);
+    if (codes && !codes->empty()) specials->add({.codes = *std::move(codes), .first_id = id, .vectors = 1});
+  }
+  specials_ = std::move(specials);
+}
+
+Result<ClipTokenizer> ClipTokenizer::with_placeholders(std::vector<Placeholder> placeholders) const {
+  auto specials = std::make_shared<Specials>(*specials_);
+  for (const Placeholder& placeholder : placeholders) {
+    auto codes = normalize(placeholder.token);
+    if (!codes || std::ranges::all_of(*codes, [](char32_t code) { return code == U' '; })) {
+      return fail(ErrorCode::invalid_argument, "'{}' cannot be an embedding's token", codes ? placeholder.token : "");
+    }
+    if (placeholder.first_id < vocabulary_size() || placeholder.vectors < 1) {
+      return fail(ErrorCode::invalid_argument, "embedding '{}': {} vectors from id {}, the vocabulary ends at {}",
+                  placeholder.token, placeholder.vectors, placeholder.first_id, vocabulary_size() - 1);
+    }
+    const auto is_word = [](char32_t code) {
+      return class_of(code) == CharClass::letter || class_of(code) == CharClass::number;
+    };
+    Special special{.codes = *std::move(codes), .first_id = placeholder.first_id, .vectors = placeholder.vectors};
+    special.word_begins = is_word(special.codes.front());
+    special.word_ends = is_word(special.codes.back());
+    if (!specials->add(std::move(special))) {
+      return fail(ErrorCode::invalid_argument, "two embeddings have the token '{}'", placeholder.token);
+    }
+  }
+  ClipTokenizer result = *this;
+  result.specials_ = std::move(specials);
+  return result;
+}
+
+ClipTokenizer ClipTokenizer::clip_l() {
+  auto tables = Tables::standard();
+  const TokenId pad_id = tables->end_id;
+  return {std::move(tables), pad_id, kEndOfText};
+}
+
+ClipTokenizer ClipTokenizer::clip_g() { return {Tables::standard(), 0, "!"}; }
+
+std::shared_ptr<const ClipTokenizer::Tables> ClipTokenizer::Tables::standard() {
   const auto merges = parse_merges(clip_merges_text(), "CLIP's merges");
   DR_ASSERT(merges.has_value());
   const std::vector<std::string> tokens = clip_vocabulary(*merges);
@@ -215,7 +313,7 @@ ClipTokenizer ClipTokenizer::standard(TokenId pad_id) {
   auto tables = std::make_shared<Tables>();
   const auto filled = fill(*tables, ids, *merges, "CLIP's vocabulary");
   DR_ASSERT(filled.has_value());
-  return {std::move(tables), pad_id};
+  return tables;
 }
 
 Result<ClipTokenizer> ClipTokenizer::open(const fs::path& folder) {
@@ -240,15 +338,12 @@ Result<ClipTokenizer> ClipTokenizer::open(const fs::path& folder) {
   if (auto filled = fill(*tables, ids, *merges, vocabulary_name); !filled)
     return tl::unexpected(std::move(filled.error()));
 
-  TokenId pad_id = tables->end_id;
-  if (const auto token = pad_token(folder)) {
-    const auto found = ids.find(*token);
-    if (found == ids.end()) {
-      return fail(ErrorCode::corrupt_data, "{}: the padding token '{}' is missing", vocabulary_name, *token);
-    }
-    pad_id = found->second;
+  const std::string token = pad_token(folder).value_or(std::string(kEndOfText));
+  const auto found = ids.find(token);
+  if (found == ids.end()) {
+    return fail(ErrorCode::corrupt_data, "{}: the padding token '{}' is missing", vocabulary_name, token);
   }
-  return ClipTokenizer(std::move(tables), pad_id);
+  return ClipTokenizer(std::move(tables), found->second, token);
 }
 
 Result<std::vector<TokenId>> ClipTokenizer::encode(std::string_view text) const {
@@ -259,33 +354,53 @@ Result<std::vector<TokenId>> ClipTokenizer::encode(std::string_view text) const 
   const auto normalized = normalize(text);
   if (!normalized) return tl::unexpected(normalized.error());
 
+  const Codes codes = *normalized;
   std::vector<TokenId> ids;
   std::string word;
-  for (Codes rest = *normalized; !rest.empty();) {
-    // The two special tokens are one even inside a text.
-    if (begins_with(rest, kStartOfText) || begins_with(rest, kEndOfText)) {
-      const bool is_start = begins_with(rest, kStartOfText);
-      ids.push_back(is_start ? tables_->start_id : tables_->end_id);
-      rest = rest.subspan(is_start ? kStartOfText.size() : kEndOfText.size());
+  for (std::size_t at = 0; at < codes.size();) {
+    // Special tokens are one even inside a text.
+    if (const Special* special = specials_->match(codes, at)) {
+      for (std::int32_t i = 0; i < special->vectors; ++i) ids.push_back(special->first_id + i);
+      at += special->codes.size();
       continue;
     }
-    if (class_of(rest.front()) == CharClass::space) {
-      rest = rest.subspan(1);
+    if (class_of(codes[at]) == CharClass::space) {
+      ++at;
       continue;
     }
-    std::size_t length = word_length(rest);
     // A special token ends the word before it.
-    for (std::size_t i = 1; i < length; ++i) {
-      if (rest[i] == U'<' && (begins_with(rest.subspan(i), kStartOfText) || begins_with(rest.subspan(i), kEndOfText))) {
-        length = i;
-      }
+    std::size_t end = at + 1;
+    for (const std::size_t longest = at + word_length(codes.subspan(at)); end < longest; ++end) {
+      if (specials_->match(codes, end) != nullptr) break;
     }
     word.clear();
-    for (const char32_t code : rest.first(length)) append_utf8(word, code);
+    for (; at < end; ++at) append_utf8(word, codes[at]);
     tables_->encode_word(word, ids);
-    rest = rest.subspan(length);
   }
   return ids;
+}
+
+std::string ClipTokenizer::decode(std::span<const TokenId> ids) const {
+  std::string bytes;
+  for (const TokenId id : ids) {
+    if (id >= 0 && static_cast<std::size_t>(id) < tables_->texts.size())
+      bytes += tables_->texts[static_cast<std::size_t>(id)];
+    for (const auto& [first, same_first] : specials_->by_first) {
+      for (const Special& special : same_first) {
+        if (special.first_id != id || id < vocabulary_size()) continue;
+        for (const char32_t code : special.codes) append_utf8(bytes, code);
+        bytes += ' ';
+      }
+    }
+  }
+  if (bytes.ends_with(' ')) bytes.pop_back();
+  return valid_utf8(bytes);
+}
+
+std::int32_t ClipTokenizer::vectors_of(TokenId id) const {
+  if (id < vocabulary_size()) return 1;
+  const auto found = specials_->vectors.find(id);
+  return found == specials_->vectors.end() ? 1 : found->second;
 }
 
 std::vector<TokenId> ClipTokenizer::pad_to_77(std::span<const TokenId> ids) const {

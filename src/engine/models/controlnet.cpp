@@ -1,0 +1,73 @@
+#include "engine/models/controlnet.h"
+
+namespace darkroom::engine {
+
+ConditioningEmbedding ConditioningEmbedding::load(const Loader& loader, const ControlNetConfig& config) {
+  const auto& widths = config.conditioning_embedding_out_channels;
+  ConditioningEmbedding embedding{
+      .conv_in = Conv2d::load(loader / "conv_in", {.in = config.conditioning_channels, .out = widths.front()})};
+  // Pairs of convolutions: one that keeps the width, one that widens and halves the picture.
+  for (std::size_t i = 0; i + 1 < widths.size(); ++i) {
+    const Loader blocks = loader / "blocks";
+    const auto first = static_cast<int>(2 * i);
+    embedding.blocks.push_back(Conv2d::load(blocks / first, {.in = widths[i], .out = widths[i]}));
+    embedding.blocks.push_back(Conv2d::load(blocks / (first + 1), {.in = widths[i], .out = widths[i + 1], .stride = 2}));
+  }
+  embedding.conv_out =
+      Conv2d::load(loader / "conv_out", {.in = widths.back(), .out = config.unet.block_out_channels[0]});
+  return embedding;
+}
+
+Tensor ConditioningEmbedding::operator()(const Tensor& picture) const {
+  Tensor x = conv_in(picture, {.activation = Activation::silu});
+  for (const Conv2d& block : blocks) x = block(x, {.activation = Activation::silu});
+  return conv_out(x, {.out = DType::f32});
+}
+
+ControlNet::ControlNet(Network& network, const WeightSource& source, const ControlNetConfig& config, DType compute)
+    : config_(config) {
+  const Loader root(network, source, compute);
+  UnetTables tables;
+  conv_in_ = Conv2d::load(root / "conv_in", {.in = config.unet.in_channels, .out = config.unet.block_out_channels[0]});
+  conditioning_embedding_ = ConditioningEmbedding::load(root / "controlnet_cond_embedding", config);
+  encoder_ = Encoder::load(root, config.unet, tables);
+  std::vector<std::int64_t> widths{config.unet.block_out_channels[0]};
+  for (const DownBlock& block : encoder_.down_blocks) {
+    for (const ResnetBlock& resnet : block.resnets) widths.push_back(resnet.channels);
+    if (block.downsampler) widths.push_back(block.resnets.back().channels);
+  }
+  for (std::size_t i = 0; i < widths.size(); ++i) {
+    zero_convs_.push_back(
+        Linear::load(root / "controlnet_down_blocks" / static_cast<int>(i), widths[i], widths[i]));
+  }
+  mid_zero_conv_ = Linear::load(root / "controlnet_mid_block", widths.back(), widths.back());
+  time_embedding_ = TimeEmbedding::load(root, config.unet, tables);
+  prompt_projections_ = std::move(tables.prompt_projections);
+}
+
+std::vector<PromptKeys> ControlNet::prompt_keys(const Tensor& context) const {
+  return engine::prompt_keys(prompt_projections_, context);
+}
+
+std::vector<TimeRows> ControlNet::time_rows(std::span<const float> timesteps, const Tensor& pooled,
+                                            std::span<const float> time_ids) const {
+  return time_embedding_(timesteps, pooled, time_ids);
+}
+
+void ControlNet::operator()(const Tensor& latents, const Tensor& embedded_picture, const TimeRows& time,
+                            std::span<const PromptKeys> prompt, std::span<const float> scales,
+                            ControlResiduals& sum) const {
+  std::vector<Tensor> skips;
+  Tensor x = conv_in_(latents, {.residual = &embedded_picture, .out = DType::f32});
+  x = encoder_(std::move(x), time, prompt, skips);
+  const bool first = sum.down.empty();
+  sum.down.resize(skips.size());
+  for (std::size_t i = 0; i < skips.size(); ++i) {
+    const Tensor earlier = sum.down[i];
+    sum.down[i] = zero_convs_[i](skips[i], {.residual = first ? nullptr : &earlier, .scale = scales[i], .out = DType::f32});
+  }
+  const Tensor earlier = sum.mid;
+  sum.mid = mid_zero_conv_(x, {.residual = first ? nullptr : &earlier, .scale = scales[skips.size()], .out = DType::f32});
+}
+
+}  // namespace darkroom::engine

@@ -1,0 +1,47 @@
+// ControlNet for SDXL (Zhang et al. 2023): a copy of the UNet's encoder that looks at a control picture and adds to
+// the UNet's skip connections. diffusers' ControlNetModel.
+#pragma once
+
+#include "engine/models/unet.h"
+
+namespace darkroom::engine {
+
+// The control picture at an eighth of its size, in the UNet's width.
+struct ConditioningEmbedding {
+  Conv2d conv_in;
+  std::vector<Conv2d> blocks;
+  Conv2d conv_out;
+
+  static ConditioningEmbedding load(const Loader& loader, const ControlNetConfig& config);
+  Tensor operator()(const Tensor& picture) const;  // [N,8H,8W,3] in [0,1] → [N,H,W,C0] f32
+};
+
+class ControlNet {
+ public:
+  ControlNet(Network& network, const WeightSource& source, const ControlNetConfig& config, DType compute);
+
+  std::vector<PromptKeys> prompt_keys(const Tensor& context) const;
+  std::vector<TimeRows> time_rows(std::span<const float> timesteps, const Tensor& pooled,
+                                  std::span<const float> time_ids) const;
+  // Once per generation: picture [N,8H,8W,3] f32 in [0,1] → [N,H,W,C0] f32.
+  Tensor embed(const Tensor& picture) const { return conditioning_embedding_(picture); }
+
+  // One pass. With several nets, each adds to `sum`, which starts empty. scales: one for each skip connection and one,
+  // the last, for the middle.
+  void operator()(const Tensor& latents, const Tensor& embedded_picture, const TimeRows& time,
+                  std::span<const PromptKeys> prompt, std::span<const float> scales, ControlResiduals& sum) const;
+  // How many scales a pass takes.
+  std::size_t scale_count() const { return zero_convs_.size() + 1; }
+
+ private:
+  ControlNetConfig config_;
+  Conv2d conv_in_;
+  ConditioningEmbedding conditioning_embedding_;
+  Encoder encoder_;
+  std::vector<Linear> zero_convs_;  // controlnet_down_blocks
+  Linear mid_zero_conv_;            // controlnet_mid_block
+  TimeEmbedding time_embedding_;
+  std::vector<Linear> prompt_projections_;
+};
+
+}  // namespace darkroom::engine

@@ -1,0 +1,46 @@
+// SDXL's UNet (Podell et al. 2023), base, refiner and inpainting: diffusers' UNet2DConditionModel.
+#pragma once
+
+#include "engine/models/unet_blocks.h"
+
+namespace darkroom::engine {
+
+// What ControlNets add: to each skip connection, in the order in which the encoder makes them, and to the middle.
+struct ControlResiduals {
+  std::vector<Tensor> down;  // each [N,h,w,C] f32
+  Tensor mid;
+};
+
+struct UpBlock {
+  std::vector<ResnetBlock> resnets;
+  std::vector<Transformer2D> attentions;
+  std::optional<Upsample2D> upsampler;
+};
+
+class Unet {
+ public:
+  Unet(Network& network, const WeightSource& source, const UnetConfig& config, DType compute);
+
+  const UnetConfig& config() const { return config_; }
+
+  // Once per generation. context [N,S,cross_attention_dim] f32; pooled [N,P] f32; time_ids [N, 5 or 6].
+  std::vector<PromptKeys> prompt_keys(const Tensor& context) const;
+  std::vector<TimeRows> time_rows(std::span<const float> timesteps, const Tensor& pooled,
+                                  std::span<const float> time_ids) const;
+
+  // One pass: latents [N,H,W,in_channels] f32, scaled for the timestep → the model's prediction [N,H,W,4] f32.
+  Tensor operator()(const Tensor& latents, const TimeRows& time, std::span<const PromptKeys> prompt,
+                    const ControlResiduals* control = nullptr) const;
+
+ private:
+  UnetConfig config_;
+  Conv2d conv_in_;
+  Encoder encoder_;
+  std::vector<UpBlock> up_blocks_;
+  GroupNorm conv_norm_out_;
+  Conv2d conv_out_;
+  TimeEmbedding time_embedding_;
+  std::vector<Linear> prompt_projections_;
+};
+
+}  // namespace darkroom::engine
