@@ -14,11 +14,15 @@ namespace {
 
 ErrorCode code_of(int error) {
   switch (error) {
-    case ENOENT: return ErrorCode::not_found;
+    case ENOENT:
+      return ErrorCode::not_found;
     case ENOSPC:
-    case EDQUOT: return ErrorCode::overloaded;
-    case EIO: return ErrorCode::internal;
-    default: return ErrorCode::invalid_argument;
+    case EDQUOT:
+      return ErrorCode::overloaded;
+    case EIO:
+      return ErrorCode::internal;
+    default:
+      return ErrorCode::invalid_argument;
   }
 }
 

@@ -58,9 +58,12 @@ Result<Image> decode_image(std::span<const std::byte> file, const DecodeLimits& 
   }
   const auto decode = [&](Format format) {
     switch (format) {
-      case Format::png: return decode_png(file, limits);
-      case Format::jpeg: return decode_jpeg(file, limits);
-      case Format::webp: break;
+      case Format::png:
+        return decode_png(file, limits);
+      case Format::jpeg:
+        return decode_jpeg(file, limits);
+      case Format::webp:
+        break;
     }
     return decode_webp(file, limits);
   };
@@ -69,14 +72,23 @@ Result<Image> decode_image(std::span<const std::byte> file, const DecodeLimits& 
 }
 
 Result<std::optional<std::string>> read_parameters(std::span<const std::byte> file) {
-  return sniff(file).and_then([&](Format format) {
-    switch (format) {
-      case Format::png: return read_png_parameters(file);
-      case Format::jpeg: return read_jpeg_parameters(file);
-      case Format::webp: break;
-    }
-    return read_webp_parameters(file);
-  });
+  return sniff(file)
+      .and_then([&](Format format) {
+        switch (format) {
+          case Format::png:
+            return read_png_parameters(file);
+          case Format::jpeg:
+            return read_jpeg_parameters(file);
+          case Format::webp:
+            break;
+        }
+        return read_webp_parameters(file);
+      })
+      .and_then([](std::optional<std::string>&& text) -> Result<std::optional<std::string>> {
+        const auto ok = check_parameters(text.value_or(""));
+        if (!ok) return fail(ErrorCode::corrupt_data, "{}", ok.error().message);
+        return std::move(text);
+      });
 }
 
 Result<void> check_size(std::string_view format, std::int64_t width, std::int64_t height, const DecodeLimits& limits) {
@@ -85,8 +97,8 @@ Result<void> check_size(std::string_view format, std::int64_t width, std::int64_
                 height, limits.side);
   }
   if (width * height > limits.pixels) {
-    return fail(ErrorCode::invalid_argument, "the {} picture is {}×{}, {} pixels; the limit is {} pixels", format, width,
-                height, width * height, limits.pixels);
+    return fail(ErrorCode::invalid_argument, "the {} picture is {}×{}, {} pixels; the limit is {} pixels", format,
+                width, height, width * height, limits.pixels);
   }
   return {};
 }

@@ -1,5 +1,5 @@
-// Picture files in and out: PNG (libpng), JPEG (libjpeg-turbo), WebP (libwebp), and the generation parameters they carry
-// where AUTOMATIC1111's webui writes them: a PNG text chunk "parameters", Exif's UserComment in JPEG and WebP.
+// Picture files in and out: PNG (libpng), JPEG (libjpeg-turbo), WebP (libwebp), and the generation parameters they
+// carry where AUTOMATIC1111's webui writes them: a PNG text chunk "parameters", Exif's UserComment in JPEG and WebP.
 #pragma once
 
 #include <cstddef>
@@ -19,9 +19,9 @@ using Bytes = std::vector<std::byte>;
 
 // What a file may ask of us, checked before memory is taken for its pixels.
 struct DecodeLimits {
-  std::size_t bytes = std::size_t{64} << 20U;        // of the file
-  int side = 16384;                                  // pixels
-  std::int64_t pixels = std::int64_t{64} << 20U;     // width × height
+  std::size_t bytes = std::size_t{64} << 20U;     // of the file
+  int side = 16384;                               // pixels
+  std::int64_t pixels = std::int64_t{64} << 20U;  // width × height
 };
 
 // The format is known by the file's first bytes. Exif orientation is applied, 16-bit channels keep their high byte

@@ -14,7 +14,7 @@ namespace darkroom::engine {
 inline constexpr std::string_view kExifPrefix{"Exif\0\0", 6};
 
 struct Exif {
-  int orientation = 1;  // 1…8
+  int orientation = 1;                      // 1…8
   std::optional<std::string> user_comment;  // UTF-8
 };
 

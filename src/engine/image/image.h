@@ -8,15 +8,17 @@
 namespace darkroom::engine {
 
 struct Image {
-  int width = 0;     // pixels
-  int height = 0;    // pixels
-  int channels = 0;  // 1 gray, 3 RGB, 4 RGBA (straight alpha)
+  int width = 0;                     // pixels
+  int height = 0;                    // pixels
+  int channels = 0;                  // 1 gray, 3 RGB, 4 RGBA (straight alpha)
   std::vector<std::uint8_t> pixels;  // [height, width, channels]
 
   Image() = default;
   // Black; with alpha, transparent black.
   Image(int width_, int height_, int channels_)
-      : width(width_), height(height_), channels(channels_),
+      : width(width_),
+        height(height_),
+        channels(channels_),
         pixels(static_cast<std::size_t>(width_) * static_cast<std::size_t>(height_) *
                static_cast<std::size_t>(channels_)) {}
 

@@ -69,7 +69,8 @@ Result<Decoded> decode_jpeg(std::span<const std::byte> file, const DecodeLimits&
   }
   const bool gray = colorspace == TJCS_GRAY;
   Decoded decoded{Image(width, height, gray ? 1 : 3)};
-  // Stopping on warnings is what makes a cut file an error; the scan limit is against progressive files made to be slow.
+  // Stopping on warnings is what makes a cut file an error; the scan limit is against progressive files made to be
+  // slow.
   constexpr int kFlags = TJFLAG_STOPONWARNING | TJFLAG_LIMITSCANS | TJFLAG_ACCURATEDCT;
   if (tjDecompress2(handle.get(), data_of(file), file.size(), decoded.image.pixels.data(), width, 0, height,
                     gray ? TJPF_GRAY : TJPF_RGB, kFlags) != 0) {

@@ -53,7 +53,9 @@ struct Reader {
   Reader& operator=(const Reader&) = delete;
   ~Reader() { png_destroy_read_struct(&png, &info, nullptr); }
 
-  tl::unexpected<Error> damaged() const { return fail(ErrorCode::corrupt_data, "the PNG file is damaged: {}", message); }
+  tl::unexpected<Error> damaged() const {
+    return fail(ErrorCode::corrupt_data, "the PNG file is damaged: {}", message);
+  }
 
   char message[kMessageBytes] = "";
   std::span<const std::byte> file;  // what is left to read
@@ -63,24 +65,17 @@ struct Reader {
   std::vector<png_bytep> rows;
 };
 
-struct Header {
-  png_uint_32 width = 0;
-  png_uint_32 height = 0;
-  int channels = 0;
-};
-
-// Up to the first pixels; no buffer has been taken for them yet. false: libpng complained.
-bool read_header(Reader& reader, Header& header) {
+// Up to the first pixels; no buffer has been taken for them yet. false, here and below: libpng complained.
+bool read_info(Reader& reader) {
   if (setjmp(png_jmpbuf(reader.png)) != 0) return false;
   png_read_info(reader.png, reader.info);
-  const int color = png_get_color_type(reader.png, reader.info);
-  const bool alpha =
-      (color & PNG_COLOR_MASK_ALPHA) != 0 || png_get_valid(reader.png, reader.info, PNG_INFO_tRNS) != 0;
-  header = {png_get_image_width(reader.png, reader.info), png_get_image_height(reader.png, reader.info),
-            alpha                                  ? 4
-            : (color & PNG_COLOR_MASK_COLOR) == 0 ? 1
-                                                   : 3};
   return true;
+}
+
+int channels_of(const Reader& reader) {
+  const int color = png_get_color_type(reader.png, reader.info);
+  if ((color & PNG_COLOR_MASK_ALPHA) != 0 || png_get_valid(reader.png, reader.info, PNG_INFO_tRNS) != 0) return 4;
+  return (color & PNG_COLOR_MASK_COLOR) != 0 ? 3 : 1;
 }
 
 bool read_pixels(Reader& reader) {
@@ -96,13 +91,25 @@ bool read_pixels(Reader& reader) {
   return true;
 }
 
-// The texts before and after the pixels; the pixels are skipped.
-bool read_texts(Reader& reader) {
-  if (setjmp(png_jmpbuf(reader.png)) != 0) return false;
-  png_set_keep_unknown_chunks(reader.png, PNG_HANDLE_CHUNK_NEVER, reinterpret_cast<png_const_bytep>("IDAT\0"), 1);
-  png_read_info(reader.png, reader.info);
-  png_read_end(reader.png, reader.info);
-  return true;
+// The file with an empty IDAT in the place of its pixels, which libpng stops at: all texts come before it, also those
+// that followed the pixels.
+Bytes without_pixels(std::span<const std::byte> file) {
+  constexpr std::size_t kSignature = 8;
+  constexpr std::size_t kChunkFrame = 12;  // length, type, CRC
+  Bytes out(file.begin(), file.begin() + std::min(kSignature, file.size()));
+  for (auto left = file.subspan(out.size()); !left.empty();) {
+    std::size_t size = left.size();  // a cut chunk is kept as it is, for libpng to complain of
+    std::string_view type;
+    if (left.size() >= kChunkFrame) {
+      size = std::min<std::size_t>(size, kChunkFrame + png_get_uint_32(reinterpret_cast<png_const_bytep>(left.data())));
+      type = {reinterpret_cast<const char*>(left.data()) + 4, 4};
+    }
+    if (type == "IEND") break;
+    if (type != "IDAT") out.insert(out.end(), left.begin(), left.begin() + size);
+    left = left.subspan(size);
+  }
+  for (const char c : std::string_view("\0\0\0\0IDAT", 8)) out.push_back(static_cast<std::byte>(c));
+  return out;
 }
 
 bool is_ascii(std::string_view text) {
@@ -161,8 +168,8 @@ bool write(Writer& writer, const Image& image) {
   const int color = image.channels == 1   ? PNG_COLOR_TYPE_GRAY
                     : image.channels == 3 ? PNG_COLOR_TYPE_RGB
                                           : PNG_COLOR_TYPE_RGB_ALPHA;
-  png_set_IHDR(writer.png, writer.info, static_cast<png_uint_32>(image.width), static_cast<png_uint_32>(image.height), 8,
-               color, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+  png_set_IHDR(writer.png, writer.info, static_cast<png_uint_32>(image.width), static_cast<png_uint_32>(image.height),
+               8, color, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
   png_set_compression_level(writer.png, kCompressionLevel);
   if (!writer.text.empty()) {
     // tEXt is Latin-1 and iTXt is UTF-8; plain ASCII goes to tEXt, which every tool reads.
@@ -182,12 +189,11 @@ bool write(Writer& writer, const Image& image) {
 
 Result<Decoded> decode_png(std::span<const std::byte> file, const DecodeLimits& limits) {
   Reader reader(file);
-  Header header;
-  if (!read_header(reader, header)) return reader.damaged();
-  if (const auto fits = check_size("PNG", header.width, header.height, limits); !fits) {
-    return tl::unexpected(fits.error());
-  }
-  reader.image = Image(static_cast<int>(header.width), static_cast<int>(header.height), header.channels);
+  if (!read_info(reader)) return reader.damaged();
+  const png_uint_32 width = png_get_image_width(reader.png, reader.info);
+  const png_uint_32 height = png_get_image_height(reader.png, reader.info);
+  if (const auto fits = check_size("PNG", width, height, limits); !fits) return tl::unexpected(fits.error());
+  reader.image = Image(static_cast<int>(width), static_cast<int>(height), channels_of(reader));
   for (int y = 0; y < reader.image.height; ++y) reader.rows.push_back(reader.image.row(y));
   if (!read_pixels(reader)) return reader.damaged();
 
@@ -201,8 +207,9 @@ Result<Decoded> decode_png(std::span<const std::byte> file, const DecodeLimits& 
 }
 
 Result<std::optional<std::string>> read_png_parameters(std::span<const std::byte> file) {
-  Reader reader(file);
-  if (!read_texts(reader)) return reader.damaged();
+  const Bytes head = without_pixels(file);
+  Reader reader(head);
+  if (!read_info(reader)) return reader.damaged();
   png_textp texts = nullptr;
   int count = 0;
   png_get_text(reader.png, reader.info, &texts, &count);

@@ -19,7 +19,8 @@ inline Image make_picture(int width, int height, int channels) {
       noise = noise * 1664525U + 1013904223U;
       const int values[] = {x * 255 / width, y * 255 / height, (x + y) * 3 % 256, 255 - x * 200 / width};
       for (int c = 0; c < channels; ++c) {
-        image.row(y)[x * channels + c] = static_cast<std::uint8_t>((values[c] * 7 + static_cast<int>(noise >> 24U)) / 8);
+        image.row(y)[x * channels + c] =
+            static_cast<std::uint8_t>((values[c] * 7 + static_cast<int>(noise >> 24U)) / 8);
       }
     }
   }
