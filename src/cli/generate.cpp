@@ -1,4 +1,5 @@
 // darkroom generate: one request, from the command line to files.
+#include <algorithm>
 #include <utility>
 
 #include <unistd.h>
@@ -50,13 +51,18 @@ class Generate final : public Command {
     std::vector<Complaint> complaints;
     nlohmann::json data = flags_.data(complaints);
     if (!data.contains("output") || !data["output"].contains("save_path")) complaints.push_back({"--output", "is required"});
-    if (complaints.empty()) {
-      // Who waits at a terminal has Ctrl-C.
-      data["metadata"]["timeout"] = limits.max_timeout;
-      auto request = decode_generation(data, limits);
-      if (request) return std::move(*request);
-      complaints = flags_.in_flags(std::move(request.error()));
+    // Who waits at a terminal has Ctrl-C.
+    data["metadata"]["timeout"] = limits.max_timeout;
+    auto request = decode_generation(data, limits);
+    if (!request) {
+      // A flag whose value had not even the right form is missing from the data: one complaint about it is enough.
+      const std::vector<Complaint> malformed = complaints;
+      for (Complaint& complaint : flags_.in_flags(std::move(request.error()))) {
+        const auto same_flag = [&](const Complaint& other) { return other.pointer == complaint.pointer; };
+        if (std::none_of(malformed.begin(), malformed.end(), same_flag)) complaints.push_back(std::move(complaint));
+      }
     }
+    if (complaints.empty()) return std::move(*request);
     Error error = as_error(complaints);
     return tl::unexpected(Refusal{std::move(error), std::move(complaints)});
   }

@@ -168,7 +168,7 @@ void GenerateFlags::add_text_to_image(CLI::App& app) {
           {"--steps", "/hyperparameters/num_inference_steps", "denoising steps [25]", "N", as_number},
           {"--guidance-scale", "/hyperparameters/guidance_scale", "how closely to follow the prompt; 1: no guidance [7.5]", "X", as_number},
           {"--scheduler", "/scheduler", "EulerDiscrete, DDIMScheduler, \"DPM++ 2M Karras\", …; the model's own, if not given", "NAME", as_text},
-          {"--scheduler-option", "/scheduler_options", "a diffusers config key, as in use_karras_sigmas=true; repeatable", "KEY=VALUE", as_options},
+          {"--scheduler-option", "/scheduler_options", "a diffusers config key, as in use_karras_sigmas=true; repeatable", "KEY=VALUE", as_options, Times::many},
           {"--original-size", "/micro_conditioning/original_size", "size that SDXL is told the picture had", "WxH", as_size},
           {"--crop", "/micro_conditioning/crop_top_left", "corner that SDXL is told it was cut at [0,0]", "X,Y", as_point},
           {"--target-size", "/micro_conditioning/target_size", "size that SDXL is told it shall have", "WxH", as_size},
@@ -193,11 +193,11 @@ void GenerateFlags::add_steering(CLI::App& app) {
           {"--refiner-strength", "/refiner/strength", "or: how much it changes of the finished picture, 0 to 1", "X", as_number},
           {"--aesthetic-score", "/micro_conditioning/aesthetic_score", "that the refiner is told [6]", "X", as_number},
           {"--negative-aesthetic-score", "/micro_conditioning/negative_aesthetic_score", "[2.5]", "X", as_number},
-          {"--lora", "/lora", "LoRA with its weights for UNet and text encoders; repeatable", "MODEL[:WEIGHT[:WEIGHT]]", as_loras},
+          {"--lora", "/lora", "LoRA with its weights for UNet and text encoders; repeatable", "MODEL[:WEIGHT[:WEIGHT]]", as_loras, Times::many},
           {"--controlnet", "/controlnet", "ControlNet with its picture; repeatable",
-           "MODEL=IMAGE[:SCALE[:START[:END]]][:type=NAME][:preprocess=NAME,ARGUMENT…]", as_controlnets},
+           "MODEL=IMAGE[:SCALE[:START[:END]]][:type=NAME][:preprocess=NAME,ARGUMENT…]", as_controlnets, Times::many},
           {"--guess-mode", "/guess_mode", "ControlNets act without the prompt", "", as_true},
-          {"--embedding", "/embeddings", "textual inversion; repeatable", "TOKEN=MODEL", as_embeddings},
+          {"--embedding", "/embeddings", "textual inversion; repeatable", "TOKEN=MODEL", as_embeddings, Times::many},
       });
   add(app, "More control",
       {
@@ -229,15 +229,16 @@ void GenerateFlags::add_steering(CLI::App& app) {
 void GenerateFlags::add(CLI::App& app, const char* group, const std::vector<Row>& rows) {
   for (const Row& row : rows) {
     Given& given = flags_.emplace_back(Given{row, {}});
+    CLI::Option* option = nullptr;
     if (row.placeholder.empty()) {
-      app.add_flag_callback(row.flag, [&given] { given.texts = {"true"}; }, row.help)->group(group);
+      option = app.add_flag_callback(row.flag, [&given] { given.texts = {"true"}; }, row.help);
+    } else if (row.times == Times::many) {
+      option = app.add_option(row.flag, given.texts, row.help)->allow_extra_args(false);
     } else {
-      app.add_option(row.flag, given.texts, row.help)
-          ->type_name(row.placeholder)
-          ->group(group)
-          ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
-          ->allow_extra_args(false);
+      const auto take = [&given](const std::string& text) { given.texts = {text}; };
+      option = app.add_option_function<std::string>(row.flag, take, row.help);
     }
+    option->type_name(row.placeholder)->group(group);
   }
 }
 

@@ -2,6 +2,7 @@
 // fills, so that what the decoder complains about can be told in the words of the command line.
 #pragma once
 
+#include <cstdint>
 #include <deque>
 #include <optional>
 #include <string>
@@ -32,12 +33,14 @@ class GenerateFlags {
  private:
   // Turns the texts that a flag was given into the value at its pointer; the answer is what is wrong, or "".
   using Convert = std::string (*)(const std::vector<std::string>& texts, nlohmann::json& value);
+  enum class Times : std::uint8_t { once, many };
   struct Row {
     std::string flag;
     std::string pointer;
     std::string help;
-    std::string placeholder;
+    std::string placeholder;  // "": the flag takes no value
     Convert convert;
+    Times times = Times::once;
   };
   struct Given {
     Row row;

@@ -15,10 +15,11 @@ struct Row {
   const char* key;
   const char* placeholder;
   const char* help;
+  bool repeatable = false;
 };
 
 constexpr std::array<Row, 4> kRows = {{
-    {"--models", "models.directories", "DIR", "models directory; repeatable; also DARKROOM_MODELS=DIR:DIR"},
+    {"--models", "models.directories", "DIR", "models directory; repeatable; also DARKROOM_MODELS=DIR:DIR", true},
     {"--outputs", "outputs.directory", "DIR", "directory that pictures are written to [outputs]"},
     {"--device", "worker.device", "NAME", "cpu, or ref: slow, for comparison [cpu]"},
     {"--threads", "worker.threads", "N", "threads that compute; 0: one a core [0]"},
@@ -30,10 +31,13 @@ constexpr const char* kGroup = "Settings";
 
 void ConfigFlags::add(CLI::App& app) {
   for (std::size_t i = 0; i < kRows.size(); ++i) {
-    app.add_option(kRows[i].flag, values_[i], kRows[i].help)
-        ->type_name(kRows[i].placeholder)
-        ->allow_extra_args(false)
-        ->group(kGroup);
+    std::vector<std::string>& values = values_[i];
+    CLI::Option* option =
+        kRows[i].repeatable
+            ? app.add_option(kRows[i].flag, values, kRows[i].help)->allow_extra_args(false)
+            : app.add_option_function<std::string>(
+                  kRows[i].flag, [&values](const std::string& value) { values = {value}; }, kRows[i].help);
+    option->type_name(kRows[i].placeholder)->group(kGroup);
   }
   app.add_option("--config", file_, "settings file; config/darkroom.example.toml lists the keys")
       ->type_name("FILE")

@@ -7,6 +7,7 @@
 #include "base/atomic_file.h"
 #include "base/text.h"
 #include "engine/image/codec.h"
+#include "engine/image/infotext.h"
 #include "worker/inside.h"
 
 namespace darkroom {
@@ -122,15 +123,20 @@ Result<std::vector<GeneratedImage>> write_pictures(const std::vector<fs::path>& 
 
 std::string parameters_text(const GenerationSpec& spec, const engine::GeneratedPicture& picture,
                             const std::string& scheduler) {
-  std::string text = spec.prompt + "\n";
-  if (spec.negative_prompt) text += "Negative prompt: " + *spec.negative_prompt + "\n";
-  text += fmt::format("Steps: {}, Sampler: {}, CFG scale: {}, Seed: {}, Size: {}x{}, Model: {}", spec.steps, scheduler,
-                      spec.guidance_scale, picture.seed, picture.width, picture.height,
-                      fs::path(spec.model).stem().string());
-  if (!spec.vae.empty()) text += ", VAE: " + fs::path(spec.vae).filename().string();
-  if (spec.init_image) text += fmt::format(", Denoising strength: {}", spec.strength);
-  if (spec.clip_skip > 0) text += fmt::format(", Clip skip: {}", spec.clip_skip + 2);
-  return text + ", Version: darkroom";
+  engine::Infotext info{.prompt = spec.prompt,
+                        .negative_prompt = spec.negative_prompt.value_or(""),
+                        .settings = {{"Steps", fmt::to_string(spec.steps)},
+                                     {"Sampler", scheduler},
+                                     {"CFG scale", fmt::to_string(spec.guidance_scale)},
+                                     {"Seed", fmt::to_string(picture.seed)},
+                                     {"Size", fmt::format("{}x{}", picture.width, picture.height)},
+                                     {"Model", fs::path(spec.model).stem().string()}}};
+  if (!spec.vae.empty()) info.settings.emplace_back("VAE", fs::path(spec.vae).filename().string());
+  if (spec.init_image) info.settings.emplace_back("Denoising strength", fmt::to_string(spec.strength));
+  // compat(webui): counts from the last layer, and SDXL's penultimate one is 2.
+  if (spec.clip_skip > 0) info.settings.emplace_back("Clip skip", fmt::to_string(spec.clip_skip + 2));
+  info.settings.emplace_back("Version", "darkroom " DARKROOM_VERSION);
+  return to_infotext(info);
 }
 
 }  // namespace darkroom
