@@ -86,7 +86,8 @@ void precision(JsonWriter& out, std::string_view key, Precision value, const Con
 // −1 asks for a random one.
 void seed(JsonReader& in, std::uint64_t& out) {
   const json* value = in.take("seed");
-  if (value != nullptr && *value == -1) {
+  // Asked for its sign first: to the library, 2^64 - 1 equals -1.
+  if (value != nullptr && !value->is_number_unsigned() && *value == -1) {
     out = random_u64();
   } else {
     in.field("seed", out);
