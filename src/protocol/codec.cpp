@@ -96,7 +96,13 @@ template <class Io>
 void fields(Io&, Of<AskStatus> auto&) {}
 
 template <class Io>
-void fields(Io&, Of<ListSchedulers> auto&) {}
+void fields(Io& io, Of<ListSchedulers> auto&) {
+  if constexpr (Io::kReading) {
+    io.take("worker_type");
+  } else {
+    io.field("worker_type", WorkerType::scheduler_manager);
+  }
+}
 
 template <class Io>
 void fields(Io& io, Of<GeneratedImage> auto& image) {
@@ -335,7 +341,7 @@ Body decode_inference(const json& data, const Limits& limits) {
     case WorkerType::controlnet_worker: return decode_feature(data, ModelRole::controlnet);
     case WorkerType::upscaler_worker: return decode_feature(data, ModelRole::upscaler);
     case WorkerType::vae_manager: return decode_feature(data, ModelRole::vae);
-    case WorkerType::scheduler_manager: return ListSchedulers{};
+    case WorkerType::scheduler_manager: return decode_simple<ListSchedulers>(data);
   }
   auto request = decode_generation(data, limits);
   if (!request) return tl::unexpected(invalid(std::move(request.error()), "/data"));
@@ -431,9 +437,7 @@ std::string encode(const Request& request) {
           [](const GenerationRequest& body) {
             return std::pair{MessageType::inference_request, encode_generation(body.spec, body.job)};
           },
-          [](const ListSchedulers&) {
-            return std::pair{MessageType::inference_request, json{{"worker_type", name_of(WorkerType::scheduler_manager)}}};
-          },
+          [&](const ListSchedulers& body) { return simple(MessageType::inference_request, body); },
           [&](const LoadModel& body) { return simple(MessageType::model_load_request, body); },
           [&](const UnloadModel& body) { return simple(MessageType::model_unload_request, body); },
           [&](const ListModels& body) { return simple(MessageType::model_list_request, body); },

@@ -326,7 +326,10 @@ void generation_fields(Io& io, auto& spec, auto& job, const Context& context) {
     in.field("priority", job.priority);
     in.field("timeout", job.timeout, between(1, limits.max_timeout));
     in.field("tags", job.tags);
-    if constexpr (Io::kReading) in.take("request_id");  // the envelope's counts
+    if constexpr (Io::kReading) {
+      std::string unused;  // the envelope's counts
+      in.field("request_id", unused);
+    }
   });
 
   if constexpr (Io::kReading) {
