@@ -10,6 +10,7 @@ endif()
 
 # Flags that every target of the project is built with.
 add_library(darkroom_flags INTERFACE)
+target_compile_definitions(darkroom_flags INTERFACE DARKROOM_VERSION="${PROJECT_VERSION}")
 target_compile_options(darkroom_flags INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Werror
   # Designated initialisers leave out what has a default; that is what they are for.
@@ -23,11 +24,12 @@ if(DARKROOM_SANITIZE)
   target_link_options(darkroom_flags INTERFACE -fsanitize=${DARKROOM_SANITIZE})
 endif()
 
-# darkroom_library(NAME [DEPENDS libs of this project...] [LIBRARIES third-party targets...])
+# darkroom_library(NAME [DEPENDS libs of this project...] [HEADERS libs...] [LIBRARIES third-party targets...])
 # All .cpp files of the calling folder become the static library darkroom_NAME. DEPENDS is the
 # dependency rule of ARCHITECTURE.md; cmake/CheckLayers.cmake holds the #include lines against it.
+# HEADERS may be included but are not linked: the program chooses the implementation, so that a test can take a fake.
 function(darkroom_library NAME)
-  cmake_parse_arguments(ARG "" "" "DEPENDS;LIBRARIES" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "DEPENDS;HEADERS;LIBRARIES" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
   if(sources)
     add_library(darkroom_${NAME} STATIC ${sources})

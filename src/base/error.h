@@ -4,14 +4,16 @@
 //   DR_ASSERT  where we are wrong: aborts the process, and the supervisor restarts a worker.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <exception>
 #include <string>
-#include <string_view>
 #include <utility>
 
 #include <fmt/format.h>
 #include <tl/expected.hpp>
+
+#include "base/enum_names.h"
 
 namespace darkroom {
 
@@ -30,8 +32,20 @@ enum class ErrorCode : std::uint8_t {
   internal,
 };
 
-// The enumerator's name, as it appears in JSON.
-std::string_view to_string(ErrorCode code);
+constexpr auto enum_names(ErrorCode) {
+  using enum ErrorCode;
+  return std::to_array<EnumName<ErrorCode>>({{"invalid_argument", invalid_argument},
+                                             {"not_found", not_found},
+                                             {"conflict", conflict},
+                                             {"overloaded", overloaded},
+                                             {"unsupported", unsupported},
+                                             {"corrupt_data", corrupt_data},
+                                             {"out_of_memory", out_of_memory},
+                                             {"cancelled", cancelled},
+                                             {"timed_out", timed_out},
+                                             {"worker_lost", worker_lost},
+                                             {"internal", internal}});
+}
 
 struct Error {
   ErrorCode code = ErrorCode::internal;

@@ -2,11 +2,14 @@
 // the struct then travels unchanged from the edge to the pipeline. Names are diffusers' where diffusers has one.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "base/enum_names.h"
 
 namespace darkroom {
 
@@ -14,6 +17,30 @@ enum class Precision : std::uint8_t { automatic, float32, bfloat16, int8 };
 enum class ImageFormat : std::uint8_t { png, jpeg, webp };
 enum class PromptSyntax : std::uint8_t { plain, webui };
 enum class ResizeMode : std::uint8_t { refuse, stretch, crop, pad };
+enum class Priority : std::uint8_t { low, normal, high };
+
+constexpr auto enum_names(Precision) {
+  using enum Precision;
+  return std::to_array<EnumName<Precision>>(
+      {{"auto", automatic}, {"float32", float32}, {"bfloat16", bfloat16}, {"int8", int8}});
+}
+// The first name of a value is the one that is written.
+constexpr auto enum_names(ImageFormat) {
+  using enum ImageFormat;
+  return std::to_array<EnumName<ImageFormat>>({{"png", png}, {"jpeg", jpeg}, {"jpg", jpeg}, {"webp", webp}});
+}
+constexpr auto enum_names(PromptSyntax) {
+  using enum PromptSyntax;
+  return std::to_array<EnumName<PromptSyntax>>({{"plain", plain}, {"webui", webui}});
+}
+constexpr auto enum_names(ResizeMode) {
+  using enum ResizeMode;
+  return std::to_array<EnumName<ResizeMode>>({{"refuse", refuse}, {"stretch", stretch}, {"crop", crop}, {"pad", pad}});
+}
+constexpr auto enum_names(Priority) {
+  using enum Priority;
+  return std::to_array<EnumName<Priority>>({{"low", low}, {"normal", normal}, {"high", high}});
+}
 
 struct Size {
   int width = 0;   // pixels
@@ -24,6 +51,7 @@ struct Size {
 struct Point {
   int x = 0;  // pixels
   int y = 0;  // pixels
+  bool operator==(const Point&) const = default;
 };
 
 struct Extent {
@@ -45,6 +73,7 @@ struct LoraUse {
 struct Preprocess {
   std::string name;             // canny, scribble, lineart, invert, blur, tile; "": none
   std::vector<float> arguments; // as in canny:100,200
+  int resolution = 0;           // pixels, the shorter side while it works; 0: the picture's own
 };
 
 struct ControlNetUse {
@@ -138,6 +167,7 @@ struct GenerationSpec {
   int width = 1024;                             // pixels
   int height = 1024;
   int batch_size = 1;
+  bool batch_parallel = false;                  // the batch's pictures share each pass, where memory allows
   std::uint64_t seed = 0;                       // picture i uses seed + i
   MicroConditioning micro_conditioning;
 
@@ -168,6 +198,13 @@ struct GenerationSpec {
   Precision vae_precision = Precision::automatic;
   int vae_tile = 0;                             // latent tile side; 0: tile only where memory demands it
   OutputChoice output;
+};
+
+// How the job is to be treated, whatever it makes.
+struct JobOptions {
+  Priority priority = Priority::normal;
+  int timeout = 300;              // seconds from its start
+  std::vector<std::string> tags;  // the client's own words, given back in the answer
 };
 
 }  // namespace darkroom

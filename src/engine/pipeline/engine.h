@@ -88,6 +88,9 @@ struct LoadedModel {
   double last_used = 0;  // seconds since the epoch
 };
 
+// Every scheduler that a spec may name, by diffusers' class name.
+std::vector<std::string> scheduler_names();
+
 class Engine {
  public:
   // Throws Failure{invalid_argument} for a device that does not exist.

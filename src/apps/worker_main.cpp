@@ -1,0 +1,77 @@
+// darkroom-worker: makes pictures for a parent that speaks the protocol over its standard input and output.
+#include <csignal>
+#include <cstdio>
+#include <exception>
+
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include "base/fd.h"
+#include "config/config_flags.h"
+#include "worker/worker.h"
+
+namespace darkroom {
+namespace {
+
+constexpr int kUsageError = 2;
+
+// Standard output is the protocol's alone: whatever a library prints goes to standard error.
+Fd take_standard_output() {
+  std::fflush(stdout);
+  Fd output{::dup(STDOUT_FILENO)};
+  ::dup2(STDERR_FILENO, STDOUT_FILENO);
+  return output;
+}
+
+// SIGTERM and SIGINT as something to poll. Before any thread is made, since threads inherit the mask.
+Fd take_signals() {
+  std::signal(SIGPIPE, SIG_IGN);
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  return Fd{::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK)};
+}
+
+int run(int argc, char** argv) {
+  ConfigFlags flags;
+  bool allow_any_path = false;
+  CLI::App app("Makes pictures for a parent that speaks the protocol over standard input and output.", "darkroom-worker");
+  app.set_version_flag("--version", DARKROOM_VERSION);
+  flags.add(app);
+  app.add_flag("--allow-any-path", allow_any_path,
+               "requests may name files outside of these directories: for a parent that is the user himself");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kUsageError;
+  }
+  const Result<Config> config = flags.load();
+  if (!config) {
+    fmt::print(stderr, "darkroom-worker: {}\n", config.error().message);
+    return kUsageError;
+  }
+
+  const Fd output = take_standard_output();
+  const Fd signals = take_signals();
+  const auto reach = allow_any_path ? ModelDirectories::Reach::anywhere : ModelDirectories::Reach::inside;
+  Worker worker(*config, reach, {.input = STDIN_FILENO, .output = output.get(), .signals = signals.get()});
+  worker.run();
+  return 0;
+}
+
+}  // namespace
+}  // namespace darkroom
+
+int main(int argc, char** argv) {
+  try {
+    return darkroom::run(argc, argv);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "darkroom-worker: {}\n", error.what());
+    return 1;
+  }
+}

@@ -1,0 +1,11 @@
+// One function object out of several lambdas, for std::visit.
+#pragma once
+
+namespace darkroom {
+
+template <class... Functions>
+struct Overloaded : Functions... {
+  using Functions::operator()...;
+};
+
+}  // namespace darkroom

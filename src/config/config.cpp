@@ -1,0 +1,242 @@
+#include "config/config.h"
+
+#include <cstdlib>
+#include <limits>
+#include <string_view>
+#include <type_traits>
+
+#include "base/json_reader.h"
+#include "base/json_text.h"
+#include "base/json_writer.h"
+
+#include <toml++/toml.h>
+
+namespace darkroom {
+namespace {
+
+using nlohmann::json;
+
+constexpr int kMaxCount = 1'000'000;
+constexpr std::uint64_t kMaxBytes = std::uint64_t{1} << 50;
+
+// Every key, with its meaning and its bounds: the one place.
+void describe_keys(auto& visitor, auto& config) {
+  visitor.section("limits", "What a request may ask for.", [&](auto& in) {
+    auto& limits = config.limits;
+    in.key("min_side", limits.min_side, "Shortest side of a picture, in pixels.", between(8, 65'536));
+    in.key("max_side", limits.max_side, "Longest side of a picture, in pixels.", between(8, 65'536));
+    in.key("side_multiple", limits.side_multiple, "Sides are multiples of this, in pixels.", between(8, 1024));
+    in.key("max_steps", limits.max_steps, "Steps of one generation.", between(1, kMaxCount));
+    in.key("min_guidance", limits.min_guidance, "Least guidance scale.", between(0.0F, 1000.0F));
+    in.key("max_guidance", limits.max_guidance, "Greatest guidance scale.", between(0.0F, 1000.0F));
+    in.key("max_batch", limits.max_batch, "Pictures of one request.", between(1, kMaxCount));
+    in.key("max_lora_weight", limits.max_lora_weight, "LoRA weights lie between minus this and this.",
+           between(0.0F, 1000.0F));
+    in.key("max_loras", limits.max_loras, "LoRAs of one request.", between(0, kMaxCount));
+    in.key("max_controlnets", limits.max_controlnets, "ControlNets of one request.", between(0, kMaxCount));
+    in.key("max_embeddings", limits.max_embeddings, "Textual inversions of one request.", between(0, kMaxCount));
+    in.key("prompt_bytes", limits.prompt_bytes, "Length of a prompt, in bytes of UTF-8.", between(1UL, kMaxBytes));
+    in.key("picture_bytes", limits.picture_bytes, "Size of one encoded picture in a request.", between(1UL, kMaxBytes));
+    in.key("max_timeout", limits.max_timeout, "Longest time limit of a job, in seconds.", between(1, kMaxCount));
+  });
+  visitor.section("models", "Where models lie.", [&](auto& in) {
+    in.key("directories", config.models.directories,
+           "Searched in this order. Each may be laid out as ours (checkpoints, loras, controlnets, vaes, embeddings,\n"
+           "upscalers) or be the models folder of ComfyUI or of the webui. Also: DARKROOM_MODELS=DIR:DIR.");
+  });
+  visitor.section("outputs", "Where pictures go.", [&](auto& in) {
+    in.key("directory", config.outputs.directory, "A request's save_path lies inside it.", not_empty());
+  });
+  visitor.section("worker", "The process that computes.", [&](auto& in) {
+    auto& worker = config.worker;
+    in.key("device", worker.device, "cpu, or ref: the slow one that the tests compare with.", not_empty());
+    in.key("threads", worker.threads, "0: one a core.", between(0, 4096));
+    in.key("cache_bytes", worker.cache_bytes, "Of models kept loaded. 0: half of the machine's memory.",
+           between(0UL, kMaxBytes));
+    in.key("memory_bytes", worker.memory_bytes, "That one job may need. 0: what is free when it starts.",
+           between(0UL, kMaxBytes));
+    in.key("line_bytes", worker.line_bytes, "Of one message to the worker; a longer one is refused.",
+           between(1024UL, kMaxBytes));
+    in.key("queue", worker.queue, "Jobs that may wait in one worker.", between(1, kMaxCount));
+  });
+}
+
+// Reads the tree of a file.
+class TreeVisitor {
+ public:
+  explicit TreeVisitor(JsonReader& in) : in_(in) {}
+  void section(std::string_view name, std::string_view, auto&& keys) {
+    in_.object(name, [&](JsonReader& inner) {
+      TreeVisitor visitor(inner);
+      keys(visitor);
+    });
+  }
+  void key(std::string_view name, auto& value, std::string_view, const auto&... checks) {
+    in_.field(name, value, checks...);
+  }
+
+ private:
+  JsonReader& in_;
+};
+
+// A text as the JSON that a key of this type would have in the file; what is no number or truth value stays a text.
+template <class T>
+json from_text(const std::string& text) {
+  if constexpr (std::is_same_v<T, std::string>) {
+    return text;
+  } else if constexpr (std::is_same_v<T, std::vector<std::string>>) {
+    json list = json::array();
+    for (const std::string_view part : split(text, ':')) list.push_back(part);
+    return list;
+  } else {
+    Result<json> value = parse_json(text);
+    return value ? std::move(*value) : json(text);
+  }
+}
+
+// Puts one setting into the key that it names.
+class SettingVisitor {
+ public:
+  SettingVisitor(const Setting& setting, std::vector<Complaint>& complaints)
+      : setting_(setting), complaints_(complaints) {}
+
+  void section(std::string_view name, std::string_view, auto&& keys) {
+    prefix_ = std::string(name) + ".";
+    keys(*this);
+  }
+  template <class T>
+  void key(std::string_view name, T& value, std::string_view, const auto&... checks) {
+    known_.push_back(prefix_ + std::string(name));
+    if (known_.back() != setting_.key) return;
+    found_ = true;
+    const json tree = {{setting_.source, from_text<T>(setting_.value)}};
+    for (Complaint& complaint :
+         read_json(tree, [&](JsonReader& in) { in.field(setting_.source, value, checks...); })) {
+      complaints_.push_back({setting_.source, std::move(complaint.message)});
+    }
+  }
+  void finish() {
+    if (found_) return;
+    complaints_.push_back({setting_.source, "names no key: " + setting_.key + did_you_mean(setting_.key, known_)});
+  }
+
+ private:
+  const Setting& setting_;
+  std::vector<Complaint>& complaints_;
+  std::string prefix_;
+  std::vector<std::string> known_;
+  bool found_ = false;
+};
+
+// Writes the example file.
+class ExampleVisitor {
+ public:
+  void section(std::string_view name, std::string_view meaning, auto&& keys) {
+    text_ += "\n";
+    comment(meaning);
+    text_ += fmt::format("[{}]\n", name);
+    keys(*this);
+  }
+  void key(std::string_view name, const auto& value, std::string_view meaning, const auto&...) {
+    comment(meaning);
+    text_ += fmt::format("{} = {}\n", name, write_value(value).dump());  // such JSON is TOML too
+  }
+  void comment(std::string_view meaning) {
+    for (const std::string_view line : split(meaning, '\n')) text_ += fmt::format("# {}\n", line);
+  }
+  std::string take() { return std::move(text_); }
+
+ private:
+  std::string text_;
+};
+
+json to_json(const toml::node& node);
+
+json to_json(const toml::table& table) {
+  json object = json::object();
+  for (const auto& [key, value] : table) object[std::string(key.str())] = to_json(value);
+  return object;
+}
+
+json to_json(const toml::node& node) {
+  if (const auto* table = node.as_table()) return to_json(*table);
+  if (const auto* list = node.as_array()) {
+    json elements = json::array();
+    for (const toml::node& element : *list) elements.push_back(to_json(element));
+    return elements;
+  }
+  if (const auto* text = node.as_string()) return text->get();
+  if (const auto* whole = node.as_integer()) return whole->get();
+  if (const auto* number = node.as_floating_point()) return number->get();
+  if (const auto* truth = node.as_boolean()) return truth->get();
+  return "a date";  // no key is one
+}
+
+void read_file(const std::string& file, Config& config, std::vector<Complaint>& complaints) {
+  json tree;
+  try {
+    tree = to_json(toml::parse_file(file));
+  } catch (const toml::parse_error& error) {
+    const auto line = error.source().begin.line;
+    complaints.push_back({line > 0 ? fmt::format("{}:{}", file, line) : file, std::string(error.description())});
+    return;
+  }
+  for (Complaint& complaint : read_json(tree, [&](JsonReader& in) {
+         TreeVisitor visitor(in);
+         describe_keys(visitor, config);
+       })) {
+    complaints.push_back({file + ": " + complaint.pointer, std::move(complaint.message)});
+  }
+}
+
+}  // namespace
+
+std::vector<Setting> settings_from_environment(const char* const* environment) {
+  constexpr std::string_view kPrefix = "DARKROOM_";
+  std::vector<Setting> settings;
+  for (; *environment != nullptr; ++environment) {
+    const std::string_view variable = *environment;
+    const std::size_t equals = variable.find('=');
+    if (!variable.starts_with(kPrefix) || equals == std::string_view::npos) continue;
+    const std::string_view name = variable.substr(0, equals);
+    std::string key = to_lower(name.substr(kPrefix.size()));
+    if (key == "models") {
+      key = "models.directories";
+    } else if (const std::size_t underscores = key.find("__"); underscores != std::string::npos) {
+      key.replace(underscores, 2, ".");
+    } else {
+      continue;
+    }
+    settings.push_back({std::move(key), std::string(variable.substr(equals + 1)), std::string(name)});
+  }
+  return settings;
+}
+
+Result<Config> load_config(const std::optional<std::string>& file, const std::vector<Setting>& settings) {
+  Config config;
+  std::vector<Complaint> complaints;
+  if (file) read_file(*file, config, complaints);
+  for (const Setting& setting : settings) {
+    SettingVisitor visitor(setting, complaints);
+    describe_keys(visitor, config);
+    visitor.finish();
+  }
+  if (config.limits.min_side > config.limits.max_side) {
+    complaints.push_back({"limits.min_side", fmt::format("is {}, more than limits.max_side, which is {}",
+                                                         config.limits.min_side, config.limits.max_side)});
+  }
+  if (!complaints.empty()) return tl::unexpected(as_error(complaints));
+  return config;
+}
+
+std::string example_config() {
+  ExampleVisitor visitor;
+  visitor.comment(
+      "Darkroom's settings: every key with its default. Each can also be set in the environment:\n"
+      "DARKROOM_LIMITS__MIN_SIDE=64 is min_side in [limits]. Unknown keys are errors.");
+  const Config defaults;
+  describe_keys(visitor, defaults);
+  return visitor.take();
+}
+
+}  // namespace darkroom

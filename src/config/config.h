@@ -1,0 +1,57 @@
+// The settings: darkroom.toml, over it the environment, over that the command line. Each key is described once, in
+// config.cpp; config/darkroom.example.toml is written from there.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "spec/limits.h"
+
+namespace darkroom {
+
+struct ModelsConfig {
+  std::vector<std::string> directories = {"models"};
+};
+
+struct OutputsConfig {
+  std::string directory = "outputs";
+};
+
+struct WorkerConfig {
+  std::string device = "cpu";
+  int threads = 0;                          // 0: one a core
+  std::uint64_t cache_bytes = 0;            // of loaded models; 0: half of the machine's memory
+  std::uint64_t memory_bytes = 0;           // that a job may need in all; 0: what is free when it starts
+  std::uint64_t line_bytes = 64'000'000;    // of one message
+  int queue = 16;                           // jobs that wait
+};
+
+struct Config {
+  Limits limits;
+  ModelsConfig models;
+  OutputsConfig outputs;
+  WorkerConfig worker;
+};
+
+// One value from outside the file, for the dotted name of a key; a list is separated by colons, as in PATH.
+struct Setting {
+  std::string key;     // "limits.min_side"
+  std::string value;   // "64"
+  std::string source;  // what messages call it: "DARKROOM_LIMITS__MIN_SIDE", "--threads"
+};
+
+// DARKROOM_LIMITS__MIN_SIDE=64 is limits.min_side; DARKROOM_MODELS is short for models.directories. Other variables,
+// without two underscores, are none of ours.
+std::vector<Setting> settings_from_environment(const char* const* environment);
+
+// Later settings win over earlier ones, and all over the file. All mistakes are in one error: unknown keys (with near
+// matches), wrong types and ranges, a file that is not TOML.
+Result<Config> load_config(const std::optional<std::string>& file, const std::vector<Setting>& settings);
+
+// The text of darkroom.example.toml: every key, what it means, its default.
+std::string example_config();
+
+}  // namespace darkroom

@@ -1,0 +1,46 @@
+// Does one job after another and turns whatever comes of it into the response: the one place where the engine's
+// failures are caught.
+#pragma once
+
+#include <string>
+#include <variant>
+
+#include "config/config.h"
+#include "engine/pipeline/engine.h"
+#include "protocol/messages.h"
+#include "worker/artifacts.h"
+#include "worker/model_directories.h"
+
+namespace darkroom {
+
+// What needs the engine to itself.
+using Job = std::variant<GenerationRequest, LoadModel, UnloadModel>;
+
+class JobRunner {
+ public:
+  JobRunner(engine::Engine& engine, const ModelDirectories& models, const OutputDirectory& outputs,
+            const WorkerConfig& config)
+      : engine_(engine), models_(models), outputs_(outputs), config_(config) {}
+
+  Response run(const std::string& request_id, const Job& job, engine::ProgressSink& progress,
+               const engine::CancelToken& cancel);
+
+ private:
+  void generate(const GenerationRequest& request, Response& response, engine::ProgressSink& progress,
+                const engine::CancelToken& cancel);
+  void load(const LoadModel& load, Response& response);
+  void unload(const UnloadModel& unload, Response& response);
+  void check_memory(const GenerationSpec& spec) const;
+
+  engine::Engine& engine_;
+  const ModelDirectories& models_;
+  const OutputDirectory& outputs_;
+  const WorkerConfig& config_;
+};
+
+// The spec with every name of a model or picture replaced by its absolute path; all that cannot be found are
+// complaints, with pointers into the message.
+tl::expected<GenerationSpec, Refusal> resolve_files(const GenerationSpec& spec, const ModelDirectories& models,
+                                                    const OutputDirectory& outputs);
+
+}  // namespace darkroom

@@ -1,0 +1,96 @@
+// engine::Engine without an engine: one-coloured pictures, and every way of going wrong, as words of the prompt ask:
+//   slow   20 ms a step            hang  never looks at the cancel token and never ends
+//   fail   Failure{corrupt_data}   oom   std::bad_alloc            crash  abort()
+//   print  writes to standard output, as a careless library would
+//   huge   predicts a need of 2^60 bytes
+#include "engine/pipeline/engine.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <new>
+#include <thread>
+
+namespace darkroom::engine {
+namespace {
+
+bool asks(const GenerationSpec& spec, const char* word) { return spec.prompt.find(word) != std::string::npos; }
+
+GeneratedPicture plain_picture(const GenerationSpec& spec, std::uint64_t seed) {
+  GeneratedPicture picture{.seed = seed, .width = spec.width, .height = spec.height, .rgb = {}};
+  picture.rgb.resize(static_cast<std::size_t>(spec.width) * static_cast<std::size_t>(spec.height) * 3);
+  std::fill(picture.rgb.begin(), picture.rgb.end(), static_cast<std::uint8_t>(seed));
+  return picture;
+}
+
+}  // namespace
+
+struct Engine::State {
+  EngineOptions options;
+  std::map<std::filesystem::path, LoadedModel> loaded;
+};
+
+std::vector<std::string> scheduler_names() { return {"DDIMScheduler", "EulerDiscreteScheduler"}; }
+
+Engine::Engine(const EngineOptions& options) : state_(std::make_unique<State>()) {
+  if (options.device != "cpu" && options.device != "ref") {
+    throw_failure(ErrorCode::invalid_argument, "this build has no device \"{}\"", options.device);
+  }
+  state_->options = options;
+}
+
+Engine::~Engine() = default;
+
+GenerationResult Engine::generate(const GenerationSpec& spec, ProgressSink& progress, const CancelToken& cancel) {
+  progress.stage("load");
+  load(spec.model, spec.precision);
+  if (asks(spec, "crash")) std::abort();
+  if (asks(spec, "oom")) throw std::bad_alloc();
+  if (asks(spec, "fail")) throw_failure(ErrorCode::corrupt_data, "the fake engine was asked to fail");
+  if (asks(spec, "print")) {
+    std::puts("a stray print");
+    std::fflush(stdout);
+  }
+  while (asks(spec, "hang")) std::this_thread::sleep_for(std::chrono::seconds(1));
+
+  progress.stage("denoise");
+  const double seconds_per_step = asks(spec, "slow") ? 0.02 : 0.0;
+  for (int step = 1; step <= spec.steps; ++step) {
+    cancel.throw_if_cancelled();
+    std::this_thread::sleep_for(std::chrono::duration<double>(seconds_per_step));
+    progress.step({.step = step, .steps = spec.steps, .picture_count = spec.batch_size, .seconds_per_step = seconds_per_step});
+  }
+  cancel.throw_if_cancelled();
+  GenerationResult result;
+  result.stages = {{"load", 0.0}, {"denoise", spec.steps * seconds_per_step}};
+  result.device = device();
+  result.compute_type = "float32";
+  result.scheduler = spec.scheduler.name.empty() ? "EulerDiscreteScheduler" : spec.scheduler.name;
+  for (int i = 0; i < spec.batch_size; ++i) {
+    result.pictures.push_back(plain_picture(spec, spec.seed + static_cast<std::uint64_t>(i)));
+  }
+  for (const LoraUse& lora : spec.loras) result.loaded_loras.push_back(lora.model);
+  return result;
+}
+
+void Engine::load(const std::filesystem::path& path, Precision) {
+  state_->loaded[path] = {.path = path, .kind = "checkpoint", .bytes = 1};
+}
+
+bool Engine::unload(const std::filesystem::path& path) { return state_->loaded.erase(path) > 0; }
+
+std::vector<LoadedModel> Engine::loaded() const {
+  std::vector<LoadedModel> models;
+  for (const auto& [path, model] : state_->loaded) models.push_back(model);
+  return models;
+}
+
+std::uint64_t Engine::predict_bytes(const GenerationSpec& spec) const {
+  return asks(spec, "huge") ? std::uint64_t{1} << 60 : 0;
+}
+
+std::string Engine::device() const { return state_->options.device; }
+
+}  // namespace darkroom::engine
