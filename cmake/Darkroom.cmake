@@ -52,6 +52,7 @@ function(darkroom_test NAME)
   list(TRANSFORM ARG_DEPENDS PREPEND darkroom_)
   target_link_libraries(test_${NAME} PRIVATE darkroom_flags ${ARG_DEPENDS} ${ARG_LIBRARIES}
                         GTest::gtest GTest::gmock GTest::gtest_main)
+  target_include_directories(test_${NAME} PRIVATE ${PROJECT_SOURCE_DIR})
   target_compile_definitions(test_${NAME} PRIVATE
     DARKROOM_SOURCE_DIR="${PROJECT_SOURCE_DIR}" DARKROOM_BINARY_DIR="${PROJECT_BINARY_DIR}")
   if(NOT ARG_LABEL)

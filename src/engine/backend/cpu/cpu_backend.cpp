@@ -1,0 +1,423 @@
+#include "engine/backend/cpu/cpu_backend.h"
+
+#include <algorithm>
+#include <cstring>
+#include <span>
+#include <thread>
+
+#include <sched.h>
+
+#include "base/error.h"
+#include "engine/backend/cpu/kernels.h"
+#include "engine/backend/cpu/memory_pool.h"
+
+namespace darkroom::engine {
+namespace {
+
+using cpu::Kernels;
+using cpu::Type;
+
+class CpuBuffer final : public Buffer {
+ public:
+  CpuBuffer(Backend& backend, MemoryPool& pool, MemoryPool::Block block)
+      : Buffer(backend, block.data, block.bytes), pool_(pool) {}
+  ~CpuBuffer() override { pool_.give_back({data(), bytes()}); }
+
+ private:
+  MemoryPool& pool_;
+};
+
+// Panels of one convolution or linear layer; four of them, one for each parity of the result's pixels, where the
+// layer doubles the picture first.
+class CpuWeight final : public PackedWeight {
+ public:
+  CpuWeight(const WeightInfo& info, std::size_t kernel_bytes, int kernels)
+      : PackedWeight(info), kernel_bytes_(kernel_bytes), bytes_(kernel_bytes * static_cast<std::size_t>(kernels)),
+        data_(static_cast<std::byte*>(allocate_pages(bytes_))) {}
+  ~CpuWeight() override { free_pages(data_, bytes_); }
+
+  std::size_t bytes() const override { return bytes_; }
+  std::byte* kernel(int i) const { return data_ + kernel_bytes_ * static_cast<std::size_t>(i); }
+
+ private:
+  std::size_t kernel_bytes_;
+  std::size_t bytes_;
+  std::byte* data_;
+};
+
+Type type_of(DType type) {
+  switch (type) {
+    case DType::bf16: return Type::bf16;
+    case DType::i8: return Type::i8;
+    default: return Type::f32;
+  }
+}
+
+cpu::Act act_of(Activation activation) {
+  switch (activation) {
+    case Activation::none: return cpu::Act::none;
+    case Activation::silu: return cpu::Act::silu;
+    case Activation::gelu: return cpu::Act::gelu;
+    case Activation::quick_gelu: return cpu::Act::quick_gelu;
+    case Activation::relu: return cpu::Act::relu;
+    case Activation::leaky_relu: return cpu::Act::leaky_relu;
+  }
+  return cpu::Act::none;
+}
+
+cpu::RowView view_of(const Tensor& x) { return {x.data<void>(), x.row_stride(), type_of(x.dtype())}; }
+cpu::RowOut out_of(const Tensor& x) { return {x.data<void>(), x.row_stride(), type_of(x.dtype())}; }
+const float* floats_of(const Tensor* x) { return x == nullptr ? nullptr : x->data<float>(); }
+
+struct InstructionSet {
+  std::string_view name;
+  const Kernels& (*kernels)();
+  bool (*available)();
+};
+
+// The best first.
+std::span<const InstructionSet> instruction_sets() {
+  static constexpr InstructionSet sets[] = {
+#if defined(__x86_64__)
+      {"avx512bf16", cpu::avx512bf16::kernels,
+       [] { return __builtin_cpu_supports("x86-64-v4") && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni"); }},
+      {"avx512", cpu::avx512::kernels, [] { return static_cast<bool>(__builtin_cpu_supports("x86-64-v4")); }},
+      {"avx2", cpu::avx2::kernels, [] { return static_cast<bool>(__builtin_cpu_supports("x86-64-v3")); }},
+#endif
+      {"baseline", cpu::baseline::kernels, [] { return true; }},
+  };
+  return sets;
+}
+
+const Kernels& choose_kernels(const std::string& wanted) {
+  for (const InstructionSet& set : instruction_sets()) {
+    if ((wanted.empty() || wanted == set.name) && set.available()) return set.kernels();
+  }
+  throw_failure(ErrorCode::invalid_argument, "instruction set {} is not available on this machine", wanted);
+}
+
+int usable_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (::sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
+  return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+}
+
+// The offsets of a k×k kernel's taps from the result's pixel.
+void set_taps(cpu::GemmArgs& gemm, int height, int width, int top, int left) {
+  gemm.taps = height * width;
+  for (int tap = 0; tap < gemm.taps; ++tap) {
+    gemm.dy[tap] = tap / width - top;
+    gemm.dx[tap] = tap % width - left;
+  }
+}
+
+// Doubling a picture and convolving it 3×3 reads each of its pixels' copies in a pattern that depends on the parity of
+// the result's position: rows {−1, 0} or {0, +1} of the small picture, the first holding one row of the kernel and the
+// second two, or the reverse. So there are four 2×2 kernels of sums. weight [O, I, 3, 3] → [4][O, I, 2, 2].
+std::vector<float> doubled_kernels(std::span<const float> weight) {
+  const std::size_t count = weight.size() / 9;
+  std::vector<float> kernels(4 * weight.size() / 9 * 4);
+  // Which of the two taps row (or column) k of the kernel falls on.
+  const auto tap_of = [](int parity, int k) { return parity == 0 ? (k == 0 ? 0 : 1) : (k == 2 ? 1 : 0); };
+  for (int parity = 0; parity < 4; ++parity) {
+    float* kernel = kernels.data() + static_cast<std::size_t>(parity) * count * 4;
+    for (std::size_t i = 0; i < count; ++i) {
+      for (int ky = 0; ky < 3; ++ky) {
+        for (int kx = 0; kx < 3; ++kx) {
+          const int tap = tap_of(parity / 2, ky) * 2 + tap_of(parity % 2, kx);
+          kernel[i * 4 + static_cast<std::size_t>(tap)] += weight[i * 9 + static_cast<std::size_t>(ky * 3 + kx)];
+        }
+      }
+    }
+  }
+  return kernels;
+}
+
+class CpuBackend final : public Backend {
+ public:
+  explicit CpuBackend(const CpuOptions& options)
+      : kernels_(choose_kernels(options.instruction_set)),
+        threads_(options.threads > 0 ? options.threads : usable_cores()),
+        zeros_(1 << 15) {}
+
+  std::string_view name() const override { return "cpu"; }
+  bool has_fast(DType compute) const override {
+    return compute == DType::f32 || (compute == DType::bf16 && kernels_.native_bf16);
+  }
+
+  std::shared_ptr<Buffer> allocate(std::size_t bytes) override {
+    return std::make_shared<CpuBuffer>(*this, pool_, pool_.take(bytes));
+  }
+  void trim() override { pool_.trim(); }
+
+  void upload(const void* source, const Tensor& destination) override {
+    std::memcpy(destination.data<void>(), source,
+                static_cast<std::size_t>(destination.elements()) * size_of(destination.dtype()));
+  }
+
+  void download(const Tensor& source, void* destination) override {
+    const std::size_t row = static_cast<std::size_t>(source.channels()) * size_of(source.dtype());
+    const std::size_t stride = static_cast<std::size_t>(source.row_stride()) * size_of(source.dtype());
+    for (std::int64_t r = 0; r < source.rows(); ++r) {
+      std::memcpy(static_cast<std::byte*>(destination) + static_cast<std::size_t>(r) * row,
+                  source.data<std::byte>() + static_cast<std::size_t>(r) * stride, row);
+    }
+  }
+
+  std::shared_ptr<const PackedWeight> pack(const PackRequest& request) override {
+    if (request.compute == DType::i8) throw_failure(ErrorCode::unsupported, "the cpu backend has no int8");
+    const Shape& shape = request.parts.front().shape;
+    WeightInfo info{.use = request.use, .compute = request.compute, .in = shape[1]};
+    if (shape.rank() == 4) {
+      info.kernel_h = static_cast<int>(shape[2]);
+      info.kernel_w = static_cast<int>(shape[3]);
+    }
+    for (const HostTensor& part : request.parts) info.out += part.shape[0];
+    const bool geglu = request.use == WeightUse::linear_geglu;
+    if (geglu) info.out /= 2;
+
+    // Types that kernels do not read are converted here.
+    std::vector<std::vector<float>> converted;
+    std::vector<cpu::PackRows> rows;
+    for (const HostTensor& part : request.parts) {
+      cpu::PackRows source{.data = part.data, .rows = part.shape[0]};
+      const bool readable = part.dtype == DType::f32 || part.dtype == DType::f16 || part.dtype == DType::bf16;
+      if (readable && request.use != WeightUse::conv2d_upsample2x) {
+        source.type = part.dtype == DType::f16    ? cpu::FileType::f16
+                      : part.dtype == DType::bf16 ? cpu::FileType::bf16
+                                                  : cpu::FileType::f32;
+      } else {
+        auto& values = converted.emplace_back(static_cast<std::size_t>(part.elements()));
+        to_float(part.dtype, part.data, values.data(), values.size());
+        source.data = values.data();
+      }
+      rows.push_back(source);
+    }
+
+    cpu::PackArgs args{.compute = type_of(request.compute),
+                       .parts = rows.data(),
+                       .part_count = static_cast<int>(rows.size()),
+                       .outputs = info.out,
+                       .channels = info.in,
+                       .taps = info.kernel_h * info.kernel_w,
+                       .geglu = geglu,
+                       .threads = threads_};
+    if (request.use == WeightUse::conv2d_upsample2x) {
+      const std::vector<float> kernels = doubled_kernels(converted.front());
+      args.taps = 4;
+      auto weight = std::make_shared<CpuWeight>(info, static_cast<std::size_t>(kernels_.packed_bytes(args)), 4);
+      for (int parity = 0; parity < 4; ++parity) {
+        rows.front().data = kernels.data() + static_cast<std::size_t>(parity) * kernels.size() / 4;
+        args.packed = weight->kernel(parity);
+        kernels_.pack(args);
+      }
+      return weight;
+    }
+    auto weight = std::make_shared<CpuWeight>(info, static_cast<std::size_t>(kernels_.packed_bytes(args)), 1);
+    args.packed = weight->kernel(0);
+    kernels_.pack(args);
+    return weight;
+  }
+
+  void linear(const LinearArgs& args, const Tensor& out) override {
+    const auto& weight = static_cast<const CpuWeight&>(args.weight);
+    const Tensor x = readable(args.x, weight.compute);
+    cpu::GemmArgs gemm = gemm_of(x, weight, out, args);
+    gemm.grid_w = gemm.in_w = gemm.out_w = x.rows();
+    gemm.geglu = weight.use == WeightUse::linear_geglu;
+    gemm.weight = weight.kernel(0);
+    kernels_.gemm(gemm);
+  }
+
+  void conv2d(const Conv2dArgs& args, const Tensor& out) override {
+    const auto& weight = static_cast<const CpuWeight&>(args.weight);
+    const Tensor x = readable(args.x, weight.compute);
+    cpu::GemmArgs gemm = gemm_of(x, weight, out, args);
+    gemm.pictures = x.dim(0);
+    gemm.in_h = x.dim(1);
+    gemm.in_w = x.dim(2);
+    gemm.out_h = out.dim(1);
+    gemm.out_w = out.dim(2);
+    gemm.wrap_x = args.wrap_x;
+    gemm.wrap_y = args.wrap_y;
+    gemm.row_bias = floats_of(args.row_bias);
+    if (args.row_bias != nullptr) gemm.row_bias_stride = args.row_bias->row_stride();
+    if (weight.use == WeightUse::conv2d_upsample2x) {
+      gemm.grid_h = gemm.in_h;
+      gemm.grid_w = gemm.in_w;
+      gemm.step = 2;
+      for (int parity = 0; parity < 4; ++parity) {
+        gemm.offset_y = parity / 2;
+        gemm.offset_x = parity % 2;
+        set_taps(gemm, 2, 2, 1 - gemm.offset_y, 1 - gemm.offset_x);
+        gemm.weight = weight.kernel(parity);
+        kernels_.gemm(gemm);
+      }
+      return;
+    }
+    gemm.grid_h = gemm.out_h;
+    gemm.grid_w = gemm.out_w;
+    gemm.stride = args.stride;
+    set_taps(gemm, weight.kernel_h, weight.kernel_w, args.padding.top, args.padding.left);
+    gemm.weight = weight.kernel(0);
+    kernels_.gemm(gemm);
+  }
+
+  void group_norm(const GroupNormArgs& args, const Tensor& out) override {
+    cpu::GroupNormKernelArgs norm{.x = view_of(args.x),
+                                  .pictures = out.dim(0),
+                                  .pixels = out.dim(1) * out.dim(2),
+                                  .channels = args.x.channels(),
+                                  .groups = args.groups,
+                                  .epsilon = args.epsilon,
+                                  .gamma = args.gamma.data<float>(),
+                                  .beta = args.beta.data<float>(),
+                                  .act = act_of(args.activation),
+                                  .out = out_of(out),
+                                  .threads = threads_};
+    if (args.x2 != nullptr) {
+      norm.x2 = view_of(*args.x2);
+      norm.channels2 = args.x2->channels();
+    }
+    if (args.joined != nullptr) norm.joined = out_of(*args.joined);
+    const auto doubles = static_cast<std::size_t>(kernels_.group_norm_scratch_doubles(norm));
+    const std::shared_ptr<Buffer> scratch = allocate(doubles * sizeof(double));
+    norm.sums = static_cast<double*>(scratch->data());
+    kernels_.group_norm(norm);
+  }
+
+  void layer_norm(const LayerNormArgs& args, const Tensor& out) override {
+    kernels_.layer_norm({.x = view_of(args.x),
+                         .rows = out.rows(),
+                         .channels = out.channels(),
+                         .gamma = args.gamma.data<float>(),
+                         .beta = args.beta.data<float>(),
+                         .epsilon = args.epsilon,
+                         .out = out_of(out),
+                         .threads = threads_});
+  }
+
+  void attention(const AttentionArgs& args, const Tensor& out) override {
+    // Pairs of bfloat16 need heads of an even width; others are computed in float32.
+    const std::int64_t head_dim = args.q.channels() / args.heads;
+    const bool pairs = args.q.dtype() == DType::bf16 && head_dim % 2 == 0;
+    const DType type = pairs ? DType::bf16 : DType::f32;
+    const Tensor q = converted(args.q, type);
+    const Tensor k = converted(args.k, type);
+    const Tensor v = converted(args.v, type);
+    cpu::AttentionKernelArgs attention{.type = type_of(type),
+                                       .q = q.data<void>(),
+                                       .k = k.data<void>(),
+                                       .v = v.data<void>(),
+                                       .q_stride = q.row_stride(),
+                                       .k_stride = k.row_stride(),
+                                       .v_stride = v.row_stride(),
+                                       .batch = q.dim(0),
+                                       .queries = q.dim(1),
+                                       .keys = k.dim(1),
+                                       .head_dim = head_dim,
+                                       .heads = args.heads,
+                                       .scale = args.scale,
+                                       .causal = args.causal,
+                                       .out = out.data<void>(),
+                                       .out_stride = out.row_stride(),
+                                       .out_type = type_of(out.dtype()),
+                                       .threads = threads_};
+    const std::shared_ptr<Buffer> scratch =
+        allocate(static_cast<std::size_t>(kernels_.attention_scratch_bytes(attention)));
+    attention.packed = scratch->data();
+    kernels_.attention(attention);
+  }
+
+  void activate(const Tensor& x, Activation activation, const Tensor& out) override {
+    kernels_.map({.a = view_of(x), .rows = x.rows(), .channels = x.channels(), .act = act_of(activation),
+                  .out = out_of(out), .threads = threads_});
+  }
+
+  void add(const Tensor& a, float scale_a, const Tensor& b, float scale_b, const Tensor& out) override {
+    kernels_.map({.a = view_of(a), .b = view_of(b), .scale_a = scale_a, .scale_b = scale_b, .rows = a.rows(),
+                  .channels = a.channels(), .out = out_of(out), .threads = threads_});
+  }
+
+  void upsample_nearest2x(const Tensor& x, const Tensor& out) override {
+    const std::size_t row = static_cast<std::size_t>(x.channels()) * size_of(x.dtype());
+    const std::int64_t height = out.dim(1);
+    const std::int64_t width = out.dim(2);
+#pragma omp parallel for schedule(static) num_threads(threads_)
+    for (std::int64_t line = 0; line < out.dim(0) * height; ++line) {
+      const std::int64_t picture = line / height;
+      const std::int64_t source = (picture * x.dim(1) + line % height / 2) * x.dim(2);
+      for (std::int64_t px = 0; px < width; ++px) {
+        std::memcpy(out.data<std::byte>() + static_cast<std::size_t>((line * width + px) * out.row_stride()) * size_of(x.dtype()),
+                    x.data<std::byte>() + static_cast<std::size_t>((source + px / 2) * x.row_stride()) * size_of(x.dtype()), row);
+      }
+    }
+  }
+
+  bool all_finite(const Tensor& x) override { return kernels_.all_finite(view_of(x), x.rows(), x.channels(), threads_); }
+
+ private:
+  // x in the type that products are taken in; with an even number of channels, the last one zero, in bfloat16.
+  Tensor readable(const Tensor& x, DType compute) {
+    const std::int64_t channels = compute == DType::bf16 ? (x.channels() + 1) / 2 * 2 : x.channels();
+    if (x.dtype() == compute && channels == x.channels()) return x;
+    const Shape shape{1, 1, x.rows(), channels};
+    const Tensor copy(allocate(static_cast<std::size_t>(shape.elements()) * size_of(compute)), shape, compute);
+    kernels_.map({.a = view_of(x), .rows = x.rows(), .channels = x.channels(), .out = out_of(copy), .pad_to = channels,
+                  .threads = threads_});
+    if (x.rank() != 4) return copy;
+    return copy.reshape({x.dim(0), x.dim(1), x.dim(2), channels});
+  }
+
+  Tensor converted(const Tensor& x, DType type) {
+    if (x.dtype() == type) return x;
+    const Tensor copy(allocate(static_cast<std::size_t>(x.elements()) * size_of(type)), x.shape(), type);
+    activate(x, Activation::none, copy);
+    return copy;
+  }
+
+  // What linear layers and convolutions share.
+  template <class Args>
+  cpu::GemmArgs gemm_of(const Tensor& x, const CpuWeight& weight, const Tensor& out, const Args& args) {
+    DR_ASSERT(static_cast<std::size_t>(x.channels()) <= zeros_.size());
+    cpu::GemmArgs gemm{.compute = type_of(weight.compute),
+                       .x = x.template data<void>(),
+                       .x_stride = x.row_stride(),
+                       .channels = x.channels(),
+                       .zero_row = zeros_.data(),
+                       .out = out.template data<void>(),
+                       .out_stride = out.row_stride(),
+                       .out_type = type_of(out.dtype()),
+                       .outputs = weight.out,
+                       .bias = floats_of(args.bias),
+                       .act = act_of(args.activation),
+                       .scale = args.scale,
+                       .threads = threads_};
+    if (args.residual != nullptr) {
+      gemm.residual = args.residual->template data<void>();
+      gemm.residual_stride = args.residual->row_stride();
+      gemm.residual_type = type_of(args.residual->dtype());
+    }
+    return gemm;
+  }
+
+  const Kernels& kernels_;
+  int threads_;
+  std::vector<float> zeros_;  // one pixel's worth, for what lies outside a picture
+  MemoryPool pool_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_cpu_backend(const CpuOptions& options) { return std::make_unique<CpuBackend>(options); }
+
+std::vector<std::string> available_instruction_sets() {
+  std::vector<std::string> names;
+  for (const InstructionSet& set : instruction_sets()) {
+    if (set.available()) names.emplace_back(set.name);
+  }
+  return names;
+}
+
+}  // namespace darkroom::engine

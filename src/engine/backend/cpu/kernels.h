@@ -1,0 +1,156 @@
+// What the kernels of one instruction set offer: plain functions over plain structs, so that a file compiled for a
+// newer processor shares no inline code with the rest of the program. All arguments are valid.
+#pragma once
+
+#include <cstdint>
+
+namespace darkroom::engine::cpu {
+
+enum class Type : std::uint8_t { f32, bf16, i8 };
+enum class Act : std::uint8_t { none, silu, gelu, quick_gelu, relu, leaky_relu };
+
+constexpr int kMaxTaps = 9;
+
+// y[m, n] = act(Σ_taps Σ_k x[row(m, tap), k] · w[n, tap, k] + bias + row_bias) · scale + residual
+// A convolution finds the rows of x through its taps (Dukhan, "The Indirect Convolution Algorithm", 2019); a linear
+// layer is one tap over a picture one pixel high.
+struct GemmArgs {
+  Type compute = Type::f32;
+  // x: pictures of in_h × in_w pixels, `channels` values each (even for bf16), x_stride elements from pixel to pixel.
+  const void* x = nullptr;
+  std::int64_t x_stride = 0;
+  std::int64_t pictures = 1, in_h = 1, in_w = 1, channels = 0;
+  const void* zero_row = nullptr;  // at least `channels` zeros: what lies outside the picture
+  // The grid of results: pixel (y, x) of it reads (y·stride + dy[tap], x·stride + dx[tap]).
+  std::int64_t grid_h = 1, grid_w = 1;
+  int stride = 1;
+  int taps = 1;
+  int dy[kMaxTaps] = {};
+  int dx[kMaxTaps] = {};
+  bool wrap_x = false, wrap_y = false;
+  // Where they go: grid pixel (y, x) is pixel (y·step + offset_y, x·step + offset_x) of out_h × out_w.
+  std::int64_t out_h = 1, out_w = 1;
+  int step = 1, offset_y = 0, offset_x = 0;
+  void* out = nullptr;
+  std::int64_t out_stride = 0;
+  Type out_type = Type::f32;
+  // The weight, as pack_weight laid it out.
+  const void* weight = nullptr;
+  std::int64_t outputs = 0;  // columns of y
+  bool geglu = false;        // columns of the weight are values and gates, interleaved in halves of a panel
+  // Epilogue.
+  const float* bias = nullptr;       // [outputs]; for geglu [2·outputs], the gates behind the values
+  const float* row_bias = nullptr;   // one row a picture
+  std::int64_t row_bias_stride = 0;
+  const void* residual = nullptr;    // where out is
+  std::int64_t residual_stride = 0;
+  Type residual_type = Type::f32;
+  Act act = Act::none;
+  float scale = 1.0F;
+  int threads = 1;
+};
+
+// A weight on its way into panels: `rows` source rows of [channels][taps] in the file's own type.
+enum class FileType : std::uint8_t { f32, f16, bf16, other };
+struct PackRows {
+  FileType type = FileType::f32;
+  const void* data = nullptr;  // `other`: converted to f32 already
+  std::int64_t rows = 0;
+};
+struct PackArgs {
+  Type compute = Type::f32;
+  const PackRows* parts = nullptr;
+  int part_count = 0;
+  std::int64_t outputs = 0;   // of the layer: half the rows for geglu
+  std::int64_t channels = 0;  // of the file
+  int taps = 1;
+  bool geglu = false;
+  void* packed = nullptr;
+  int threads = 1;
+};
+
+struct AttentionKernelArgs {
+  Type type = Type::f32;  // of q, k, v and the products
+  const void* q = nullptr;
+  const void* k = nullptr;
+  const void* v = nullptr;
+  std::int64_t q_stride = 0, k_stride = 0, v_stride = 0;
+  std::int64_t batch = 0, queries = 0, keys = 0, head_dim = 0;
+  int heads = 1;
+  float scale = 1.0F;
+  bool causal = false;
+  void* out = nullptr;
+  std::int64_t out_stride = 0;
+  Type out_type = Type::f32;
+  void* packed = nullptr;  // attention_scratch_bytes()
+  int threads = 1;
+};
+
+struct RowView {
+  const void* data = nullptr;
+  std::int64_t stride = 0;
+  Type type = Type::f32;
+};
+struct RowOut {
+  void* data = nullptr;
+  std::int64_t stride = 0;
+  Type type = Type::f32;
+};
+
+struct GroupNormKernelArgs {
+  RowView x, x2;  // x2.data null: none
+  std::int64_t pictures = 0, pixels = 0, channels = 0, channels2 = 0;
+  int groups = 32;
+  float epsilon = 0.0F;
+  const float* gamma = nullptr;
+  const float* beta = nullptr;
+  Act act = Act::none;
+  RowOut out, joined;  // joined.data null: none
+  double* sums = nullptr;       // group_norm_scratch_doubles()
+  int threads = 1;
+};
+
+struct LayerNormKernelArgs {
+  RowView x;
+  std::int64_t rows = 0, channels = 0;
+  const float* gamma = nullptr;
+  const float* beta = nullptr;
+  float epsilon = 0.0F;
+  RowOut out;
+  int threads = 1;
+};
+
+// out = act(a·scale_a + b·scale_b), rows of `channels`; b.data null: only a.
+struct MapArgs {
+  RowView a, b;
+  float scale_a = 1.0F, scale_b = 0.0F;
+  std::int64_t rows = 0, channels = 0;
+  Act act = Act::none;
+  RowOut out;
+  std::int64_t pad_to = 0;  // channels of out beyond `channels`, up to this many, become zero
+  int threads = 1;
+};
+
+struct Kernels {
+  const char* name;
+  bool native_bf16;  // has an instruction for bfloat16 products
+  std::int64_t (*packed_bytes)(const PackArgs&);
+  void (*pack)(const PackArgs&);
+  void (*gemm)(const GemmArgs&);
+  std::int64_t (*attention_scratch_bytes)(const AttentionKernelArgs&);
+  void (*attention)(const AttentionKernelArgs&);
+  std::int64_t (*group_norm_scratch_doubles)(const GroupNormKernelArgs&);
+  void (*group_norm)(const GroupNormKernelArgs&);
+  void (*layer_norm)(const LayerNormKernelArgs&);
+  void (*map)(const MapArgs&);
+  bool (*all_finite)(const RowView&, std::int64_t rows, std::int64_t channels, int threads);
+};
+
+namespace baseline { const Kernels& kernels(); }
+#if defined(__x86_64__)
+namespace avx2 { const Kernels& kernels(); }
+namespace avx512 { const Kernels& kernels(); }
+namespace avx512bf16 { const Kernels& kernels(); }
+#endif
+
+}  // namespace darkroom::engine::cpu

@@ -1,0 +1,2 @@
+#define DARKROOM_ISA avx2
+#include "engine/backend/cpu/kernels.inc"

@@ -1,0 +1,2 @@
+#define DARKROOM_ISA avx512
+#include "engine/backend/cpu/kernels.inc"

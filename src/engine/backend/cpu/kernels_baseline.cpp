@@ -1,0 +1,2 @@
+#define DARKROOM_ISA baseline
+#include "engine/backend/cpu/kernels.inc"

@@ -1,0 +1,75 @@
+#include "engine/backend/cpu/memory_pool.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <sys/mman.h>
+
+#include "base/error.h"
+
+namespace darkroom::engine {
+namespace {
+
+constexpr std::size_t kPage = 4096;
+constexpr std::size_t kHugePage = 2U << 20U;
+
+std::size_t rounded(std::size_t bytes) {
+  const std::size_t unit = bytes >= kHugePage ? kHugePage / 8 : kPage;
+  return (std::max<std::size_t>(bytes, 1) + unit - 1) / unit * unit;
+}
+
+}  // namespace
+
+void* allocate_pages(std::size_t bytes) {
+  const std::size_t length = rounded(bytes);
+  // Room to begin on a huge page; what lies before and behind is given back.
+  const std::size_t slack = length >= kHugePage ? kHugePage : 0;
+  void* mapped = ::mmap(nullptr, length + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapped == MAP_FAILED) throw_failure(ErrorCode::out_of_memory, "cannot allocate {} bytes", bytes);
+  if (slack == 0) return mapped;
+  auto* begin = static_cast<std::byte*>(mapped);
+  const auto address = reinterpret_cast<std::uintptr_t>(begin);
+  const std::size_t before = (kHugePage - address % kHugePage) % kHugePage;
+  if (before > 0) ::munmap(begin, before);
+  if (slack > before) ::munmap(begin + before + length, slack - before);
+  ::madvise(begin + before, length, MADV_HUGEPAGE);
+  return begin + before;
+}
+
+void free_pages(void* data, std::size_t bytes) { ::munmap(data, rounded(bytes)); }
+
+MemoryPool::Block MemoryPool::take(std::size_t bytes) {
+  const std::size_t wanted = rounded(bytes);
+  {
+    const std::lock_guard lock(mutex_);
+    // The smallest that is large enough, unless it would waste more than an eighth.
+    const auto found = free_.lower_bound(wanted);
+    if (found != free_.end() && found->first <= wanted + wanted / 8) {
+      const Block block{found->second, found->first};
+      free_.erase(found);
+      return block;
+    }
+  }
+  try {
+    return {allocate_pages(wanted), wanted};
+  } catch (const Failure&) {
+    trim();
+    return {allocate_pages(wanted), wanted};
+  }
+}
+
+void MemoryPool::give_back(Block block) {
+  const std::lock_guard lock(mutex_);
+  free_.emplace(block.bytes, block.data);
+}
+
+void MemoryPool::trim() {
+  std::multimap<std::size_t, void*> unused;
+  {
+    const std::lock_guard lock(mutex_);
+    std::swap(unused, free_);
+  }
+  for (const auto& [bytes, data] : unused) free_pages(data, bytes);
+}
+
+}  // namespace darkroom::engine

@@ -1,0 +1,36 @@
+// Memory for activations. A pass asks for the same sizes in the same order as the one before, so what it frees is
+// kept and given out again; nothing is returned to the system until trim().
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <mutex>
+
+namespace darkroom::engine {
+
+// Zeroed only by the system; 64-byte aligned, on huge pages where it is large. Throws Failure{out_of_memory}.
+void* allocate_pages(std::size_t bytes);
+void free_pages(void* data, std::size_t bytes);
+
+class MemoryPool {
+ public:
+  struct Block {
+    void* data = nullptr;
+    std::size_t bytes = 0;  // at least what was asked for
+  };
+
+  MemoryPool() = default;
+  MemoryPool(const MemoryPool&) = delete;
+  MemoryPool& operator=(const MemoryPool&) = delete;
+  ~MemoryPool() { trim(); }
+
+  Block take(std::size_t bytes);
+  void give_back(Block block);
+  void trim();
+
+ private:
+  std::mutex mutex_;
+  std::multimap<std::size_t, void*> free_;
+};
+
+}  // namespace darkroom::engine

@@ -1,0 +1,67 @@
+#include "engine/pipeline/sdxl_model.h"
+
+namespace darkroom::engine {
+namespace {
+
+// compat(transformers): CLIP-L's tokenizer pads with its end-of-text token, OpenCLIP's with "!".
+constexpr TokenId kPadClipL = 49407;
+constexpr TokenId kPadOpenClip = 0;
+
+TextEncoder load_text_encoder(Backend& backend, const ModelPart<ClipTextConfig>& part, DType compute,
+                              const std::optional<std::filesystem::path>& tokenizer, TokenId pad_id) {
+  TextEncoder text{.tokenizer = tokenizer ? value_or_throw(ClipTokenizer::open(*tokenizer)) : ClipTokenizer::standard(pad_id),
+                   .network = std::make_unique<Network>(backend),
+                   .encoder = nullptr};
+  text.encoder = std::make_unique<ClipTextEncoder>(*text.network, *part.weights, part.config, compute);
+  return text;
+}
+
+}  // namespace
+
+Autoencoder Autoencoder::load(Backend& backend, const ModelPart<VaeConfig>& part, DType compute) {
+  Autoencoder vae{.config = part.config, .network = std::make_unique<Network>(backend)};
+  vae.decoder = std::make_unique<VaeDecoder>(*vae.network, *part.weights, part.config, compute);
+  vae.encoder = std::make_unique<VaeEncoder>(*vae.network, *part.weights, part.config, compute);
+  return vae;
+}
+
+void Autoencoder::unscale(std::span<float> latents) const {
+  const auto channels = static_cast<std::size_t>(config.latent_channels);
+  const bool normalised = !config.latents_mean.empty() && !config.latents_std.empty();
+  for (std::size_t i = 0; i < latents.size(); ++i) {
+    const std::size_t c = i % channels;
+    latents[i] = normalised ? static_cast<float>(latents[i] * config.latents_std[c] / config.scaling_factor + config.latents_mean[c])
+                            : static_cast<float>(latents[i] / config.scaling_factor + config.shift_factor);
+  }
+}
+
+void Autoencoder::scale(std::span<float> latents) const {
+  const auto channels = static_cast<std::size_t>(config.latent_channels);
+  const bool normalised = !config.latents_mean.empty() && !config.latents_std.empty();
+  for (std::size_t i = 0; i < latents.size(); ++i) {
+    const std::size_t c = i % channels;
+    latents[i] = normalised ? static_cast<float>((latents[i] - config.latents_mean[c]) * config.scaling_factor / config.latents_std[c])
+                            : static_cast<float>((latents[i] - config.shift_factor) * config.scaling_factor);
+  }
+}
+
+SdxlModel::SdxlModel(Backend& backend, Checkpoint files, const ComputeTypes& compute)
+    : checkpoint(std::move(files)),
+      types(compute),
+      text_encoder_2(load_text_encoder(backend, checkpoint.text_encoder_2, types.model, checkpoint.tokenizer_2, kPadOpenClip)),
+      unet_network(std::make_unique<Network>(backend)) {
+  if (checkpoint.text_encoder) {
+    text_encoder = load_text_encoder(backend, *checkpoint.text_encoder, types.model, checkpoint.tokenizer, kPadClipL);
+  }
+  unet = std::make_unique<Unet>(*unet_network, *checkpoint.unet.weights, checkpoint.unet.config, types.model);
+  if (checkpoint.vae) vae = Autoencoder::load(backend, *checkpoint.vae, types.vae);
+}
+
+std::uint64_t SdxlModel::bytes() const {
+  std::uint64_t total = text_encoder_2.network->bytes() + unet_network->bytes();
+  if (text_encoder) total += text_encoder->network->bytes();
+  if (vae) total += vae->network->bytes();
+  return total;
+}
+
+}  // namespace darkroom::engine
