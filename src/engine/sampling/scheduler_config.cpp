@@ -48,9 +48,10 @@ SchedulerConfig defaults_of(SchedulerClass scheduler_class) {
     case pndm:
       config.timestep_spacing = TimestepSpacing::leading;
       config.set_alpha_to_one = false;
+      config.clip_sample = false;
       break;
+    case tcd: config.eta = 0.3; [[fallthrough]];
     case lcm:
-    case tcd:
       config.timestep_spacing = TimestepSpacing::leading;
       config.beta_start = 0.00085;
       config.beta_end = 0.012;
@@ -326,8 +327,8 @@ const std::vector<Key>& keys() {
       {"predict_x0", {unipc_multistep}, [](S s, C c, E e) { read_flag(s, c.predict_x0, e); }},
       {"disable_corrector", {unipc_multistep}, [](S s, C c, E e) { read_list(s, c.disable_corrector, e); }},
       {"skip_prk_steps", {pndm}, [](S s, C c, E e) { read_flag(s, c.skip_prk_steps, e); }},
-      {"clip_sample", {ddim, ddpm, heun_discrete, lcm, tcd}, [](S s, C c, E e) { read_flag(s, c.clip_sample, e); }},
-      {"clip_sample_range", {ddim, ddpm, heun_discrete, lcm, tcd},
+      {"clip_sample", {ddim, ddpm, heun_discrete, lcm}, [](S s, C c, E e) { read_flag(s, c.clip_sample, e); }},
+      {"clip_sample_range", {ddim, ddpm, heun_discrete, lcm},
        [](S s, C c, E e) { read_number(s, c.clip_sample_range, 0.0, 1e6, Ends::excluded, e); }},
       {"set_alpha_to_one", {ddim, lcm, tcd, pndm}, [](S s, C c, E e) { read_flag(s, c.set_alpha_to_one, e); }},
       {"thresholding", ClassSet::all_but({euler_discrete, euler_ancestral_discrete, heun_discrete, kdpm2_discrete,
@@ -339,14 +340,13 @@ const std::vector<Key>& keys() {
          read_choice(s, c.variance_type,
                      std::array{Of{"fixed_small", VarianceType::fixed_small},
                                 Of{"fixed_small_log", VarianceType::fixed_small_log},
-                                Of{"fixed_large", VarianceType::fixed_large},
-                                Of{"fixed_large_log", VarianceType::fixed_large_log}},
+                                Of{"fixed_large", VarianceType::fixed_large}},
                      e);
        }},
       {"eta", {ddim, tcd}, [](S s, C c, E e) { read_number(s, c.eta, 0.0, 1.0, Ends::included, e); }},
       {"original_inference_steps", {lcm, tcd},
        [](S s, C c, E e) { read_integer(s, c.original_inference_steps, 1, 100000, e); }},
-      {"timestep_scaling", {lcm, tcd},
+      {"timestep_scaling", {lcm},
        [](S s, C c, E e) { read_number(s, c.timestep_scaling, 0.0, 1e6, Ends::excluded, e); }},
   };
   return table;
@@ -374,17 +374,17 @@ json parse_model_config(std::string_view text, Complaints& complaints) {
 }
 
 // The request's options, as one object; complains of what is unknown to `classes` or not JSON.
-json parse_options(std::span<const SchedulerOption> options, std::string_view class_name,
-                   const std::optional<SchedulerClass>& scheduler_class, Complaints& complaints) {
+json parse_options(std::span<const SchedulerOption> options, const SchedulerClassName* known_class,
+                   Complaints& complaints) {
   json parsed = json::object();
   for (const auto& [name, text] : options) {
     std::vector<std::string_view> known;
     for (const Key& key : keys()) {
-      if (!scheduler_class || key.classes.has(*scheduler_class)) known.push_back(key.name);
+      if (known_class == nullptr || key.classes.has(known_class->scheduler_class)) known.push_back(key.name);
     }
     if (std::ranges::find(known, name) == known.end()) {
-      complaints.add(fmt::format("scheduler option {}: {} has {}", name,
-                                 scheduler_class ? class_name : std::string_view("no scheduler has it; there is"),
+      complaints.add(fmt::format("scheduler option {}: unknown; known to {} are {}", name,
+                                 known_class != nullptr ? known_class->name : "any scheduler",
                                  fmt::join(known, ", ")));
       continue;
     }
@@ -415,6 +415,13 @@ void check_together(const SchedulerConfig& config, Complaints& complaints) {
   if (config.sigma_min && config.sigma_max && *config.sigma_min >= *config.sigma_max) {
     complaints.add(fmt::format("sigma_min: {} is not below sigma_max {}", *config.sigma_min, *config.sigma_max));
   }
+  const bool unending = config.scheduler_class == unipc_multistep && !config.lower_order_final &&
+                        config.solver_order > 1 && config.final_sigmas_type == FinalSigmas::zero;
+  if (unending) {
+    complaints.add(
+        "lower_order_final: false cannot end at zero with solver_order above 1; it goes with final_sigmas_type "
+        "sigma_min");
+  }
   if (!kDpm.has(config.scheduler_class)) return;
   const bool predicts_noise = config.algorithm_type == AlgorithmType::dpmsolver ||
                               config.algorithm_type == AlgorithmType::sde_dpmsolver;
@@ -442,11 +449,10 @@ Result<SchedulerConfig> parse_scheduler_config(std::string_view class_name, std:
                                                std::span<const SchedulerOption> options) {
   Complaints complaints;
   const auto found = std::ranges::find(kClasses, class_name, &SchedulerClassName::name);
-  const std::optional<SchedulerClass> scheduler_class =
-      found == kClasses.end() ? std::nullopt : std::optional(found->scheduler_class);
+  const SchedulerClassName* known_class = found == kClasses.end() ? nullptr : &*found;
   json model = parse_model_config(model_config_json, complaints);
-  const json given = parse_options(options, class_name, scheduler_class, complaints);
-  if (!scheduler_class) {
+  const json given = parse_options(options, known_class, complaints);
+  if (known_class == nullptr) {
     std::vector<std::string_view> names;
     for (const SchedulerClassName& known : kClasses) names.push_back(known.name);
     complaints.add(fmt::format("scheduler {}: is not one of {}", class_name, fmt::join(names, ", ")));
@@ -456,9 +462,9 @@ Result<SchedulerConfig> parse_scheduler_config(std::string_view class_name, std:
   // A spacing that the request turns on replaces the model's.
   const bool spacing_given = std::ranges::any_of(
       given.items(), [](const auto& item) { return is_spacing_key(item.key()) && item.value() == json(true); });
-  SchedulerConfig config = defaults_of(*scheduler_class);
+  SchedulerConfig config = defaults_of(known_class->scheduler_class);
   for (const Key& key : keys()) {
-    if (!key.classes.has(*scheduler_class)) continue;
+    if (!key.classes.has(known_class->scheduler_class)) continue;
     const bool is_option = given.contains(key.name);
     if (!is_option && spacing_given && is_spacing_key(key.name)) continue;
     const json& source = is_option ? given : model;

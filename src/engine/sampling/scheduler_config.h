@@ -36,7 +36,7 @@ enum class TimestepSpacing : std::uint8_t { leading, trailing, linspace };
 enum class FinalSigmas : std::uint8_t { zero, sigma_min };
 enum class AlgorithmType : std::uint8_t { dpmsolver, dpmsolver_pp, sde_dpmsolver, sde_dpmsolver_pp };
 enum class SolverType : std::uint8_t { midpoint, heun, bh1, bh2, logrho };
-enum class VarianceType : std::uint8_t { fixed_small, fixed_small_log, fixed_large, fixed_large_log };
+enum class VarianceType : std::uint8_t { fixed_small, fixed_small_log, fixed_large };
 enum class Interpolation : std::uint8_t { linear, log_linear };
 enum class TimestepType : std::uint8_t { discrete, continuous };
 // Where the noise levels of the steps lie: those of the timesteps, or laid out anew between the extremes.
