@@ -9,6 +9,7 @@
 #include "engine/backend/cpu/cpu_backend.h"
 #include "engine/backend/ref/ref_backend.h"
 #include "engine/pipeline/generate.h"
+#include "engine/sampling/registry.h"
 #include "engine/weights/inspect.h"
 
 namespace darkroom::engine {
@@ -140,5 +141,11 @@ std::uint64_t Engine::predict_bytes(const GenerationSpec& spec) const {
 }
 
 std::string Engine::device() const { return std::string(state_->backend->name()); }
+
+std::vector<std::string> scheduler_names() {
+  std::vector<std::string> names;
+  for (const SchedulerEntry& entry : known_schedulers()) names.emplace_back(entry.title);
+  return names;
+}
 
 }  // namespace darkroom::engine

@@ -88,7 +88,7 @@ struct LoadedModel {
   double last_used = 0;  // seconds since the epoch
 };
 
-// Every scheduler that a spec may name, by diffusers' class name.
+// Every scheduler that a spec may name, under the names that people know.
 std::vector<std::string> scheduler_names();
 
 class Engine {
