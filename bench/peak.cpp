@@ -50,16 +50,6 @@ constexpr LayerShape kShapes[] = {
     {"conv 3x3 128>128 512x512", 1, 512, 512, 128, 128, 3},
 };
 
-std::vector<float> some_values(std::int64_t count, float scale) {
-  std::vector<float> values(static_cast<std::size_t>(count));
-  std::uint32_t state = 1;
-  for (float& value : values) {
-    state = state * 1664525U + 1013904223U;
-    value = scale * (static_cast<float>(state >> 8) * (1.0F / 8388608.0F) - 1.0F);
-  }
-  return values;
-}
-
 double our_seconds(Backend& backend, DType compute, const LayerShape& s, int runs) {
   const std::vector<float> weights = some_values(s.out * s.in * s.kernel * s.kernel, 0.05F);
   const bool conv = s.kernel > 1;
@@ -119,6 +109,7 @@ double onednn_seconds(DType compute, const LayerShape& s, int runs) {
 #endif
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define DARKROOM_BARE_PRODUCTS
 constexpr int kChains = 12;  // more than the latency of a product
 constexpr int kRounds = 2'000'000;
 
@@ -151,8 +142,22 @@ __attribute__((target("avx512f"))) float f32_products() {
   for (const auto& sum : sums) total += _mm512_reduce_add_ps(sum);
   return total;
 }
+#endif
+
+}  // namespace
+
+std::vector<float> some_values(std::int64_t count, float scale) {
+  std::vector<float> values(static_cast<std::size_t>(count));
+  std::uint32_t state = 1;
+  for (float& value : values) {
+    state = state * 1664525U + 1013904223U;
+    value = scale * (static_cast<float>(state >> 8) * (1.0F / 8388608.0F) - 1.0F);
+  }
+  return values;
+}
 
 double instruction_gflops(DType compute, int threads, int runs) {
+#if defined(DARKROOM_BARE_PRODUCTS)
   const bool bf16 = compute == DType::bf16;
   if (!(bf16 ? __builtin_cpu_supports("avx512bf16") : __builtin_cpu_supports("avx512f"))) return 0;
   volatile float sink = 0;
@@ -162,12 +167,11 @@ double instruction_gflops(DType compute, int threads, int runs) {
   });
   const double flops = 2.0 * (bf16 ? 32 : 16) * kChains * kRounds;
   return 1e-9 * flops * threads / seconds;
-}
 #else
-double instruction_gflops(DType, int, int) { return 0; }
+  static_cast<void>(compute), static_cast<void>(threads), static_cast<void>(runs);
+  return 0;
 #endif
-
-}  // namespace
+}
 
 double best_seconds(int runs, const std::function<void()>& work) {
   using Clock = std::chrono::steady_clock;

@@ -1,0 +1,164 @@
+// Convolutions, the fast backend against the plain one.
+#include "tests/parity/ops/parity.h"
+
+namespace darkroom::engine {
+namespace {
+
+struct ConvCase {
+  std::int64_t pictures = 1, height = 9, width = 17;
+  std::int64_t in = 320, out = 320;
+  int kernel = 3;
+  WeightUse use = WeightUse::conv2d;
+  DType compute = DType::bf16;
+  DType x = DType::bf16;
+  DType y = DType::f32;
+  int stride = 1;
+  Padding padding{1, 1, 1, 1};
+  bool wrap_x = false, wrap_y = false;
+  bool row_bias = false, residual = false;
+  Activation activation = Activation::none;
+  std::int64_t gap = 0;
+};
+
+void PrintTo(const ConvCase& c, std::ostream* out) {
+  *out << c.pictures << 'x' << c.height << 'x' << c.width << 'x' << c.in << " to " << c.out << " kernel " << c.kernel
+       << (c.use == WeightUse::conv2d_upsample2x ? " doubled " : " ") << to_string(c.compute) << " stride " << c.stride;
+}
+
+class ConvParity : public testing::TestWithParam<ConvCase> {};
+
+Tensor run(Backend& backend, const ConvCase& c, const RandomWeight& weight, std::int64_t first, std::int64_t count) {
+  const Shape shape{c.pictures, c.height, c.width, c.in};
+  const Tensor x = strided(backend, random_normal(shape.elements(), 2), shape, c.x, c.gap).slice_batch(first, count);
+  const Tensor bias = from_host(backend, random_normal(c.out, 3), {c.out});
+  const Tensor row_bias = strided(backend, random_normal(c.pictures * c.out, 4), {c.pictures, c.out}, DType::f32, c.gap)
+                              .slice_batch(first, count);
+  const auto packed = weight.pack(backend, c.use, c.compute);
+  Conv2dOptions options{.bias = &bias,
+                        .row_bias = c.row_bias ? &row_bias : nullptr,
+                        .activation = c.activation,
+                        .stride = c.stride,
+                        .padding = c.padding,
+                        .wrap_x = c.wrap_x,
+                        .wrap_y = c.wrap_y,
+                        .out = c.y};
+  Tensor y = conv2d(x, *packed, options);
+  if (!c.residual) return y;
+  const Tensor residual = strided(backend, random_normal(y.elements() / count * c.pictures, 5),
+                                  {c.pictures, y.dim(1), y.dim(2), c.out}, c.y, c.gap)
+                              .slice_batch(first, count);
+  options.residual = &residual;
+  return conv2d(x, *packed, options);
+}
+
+TEST_P(ConvParity, AgreesWithReference) {
+  const ConvCase c = GetParam();
+  const RandomWeight weight({c.out, c.in, c.kernel, c.kernel}, 1);
+  // Two kernels' taps are summed before they are rounded to bfloat16, where the reference rounds each: a quarter of
+  // one rounding's error for each weight.
+  const double summed = c.use == WeightUse::conv2d_upsample2x && c.compute == DType::bf16 ? 2 * kRounding : 0;
+  expect_parity(limit_for(c.y) + summed, [&](Backend& backend) { return run(backend, c, weight, 0, c.pictures); });
+}
+
+constexpr DType kF32 = DType::f32;
+constexpr WeightUse kDoubled = WeightUse::conv2d_upsample2x;
+constexpr Padding kNone{};
+constexpr Padding kRightBottom{0, 0, 1, 1};
+
+INSTANTIATE_TEST_SUITE_P(
+    SdxlShapes, ConvParity,
+    testing::Values(
+        // The UNet's, at a latent of 9×17 pixels.
+        ConvCase{.pictures = 2, .in = 4}, ConvCase{.in = 9, .x = kF32, .residual = true},
+        ConvCase{.in = 320, .out = 320, .y = DType::bf16, .row_bias = true},
+        ConvCase{.in = 960, .out = 640, .kernel = 1, .padding = kNone},
+        ConvCase{.height = 5, .width = 9, .in = 1280, .out = 1280, .residual = true},
+        ConvCase{.height = 3, .width = 5, .in = 2560, .out = 1280, .row_bias = true},
+        ConvCase{.in = 320, .out = 4, .x = kF32}, ConvCase{.in = 320, .out = 320, .stride = 2},
+        ConvCase{.height = 8, .width = 8, .in = 640, .out = 640, .use = kDoubled},
+        ConvCase{.in = 320, .out = 320, .compute = kF32, .x = kF32, .row_bias = true, .residual = true},
+        // The VAE's.
+        ConvCase{.height = 24, .width = 24, .in = 3, .out = 128, .compute = kF32, .x = kF32},
+        ConvCase{.height = 32, .width = 24, .in = 128, .out = 128, .stride = 2, .padding = kRightBottom},
+        ConvCase{.height = 24, .width = 24, .in = 256, .out = 256, .use = kDoubled, .compute = kF32, .x = kF32},
+        ConvCase{.height = 24, .width = 24, .in = 512, .out = 8},
+        ConvCase{.height = 24, .width = 40, .in = 128, .out = 3, .activation = Activation::silu}));
+
+INSTANTIATE_TEST_SUITE_P(
+    OddShapes, ConvParity,
+    testing::Values(
+        ConvCase{.height = 1, .width = 1, .in = 3, .out = 5},
+        ConvCase{.pictures = 3,
+                 .height = 5,
+                 .width = 7,
+                 .in = 33,
+                 .out = 47,
+                 .x = kF32,
+                 .row_bias = true,
+                 .residual = true,
+                 .gap = 3},
+        ConvCase{.in = 66, .out = 30, .residual = true, .gap = 6},
+        ConvCase{.height = 7, .width = 8, .in = 31, .out = 17, .compute = kF32, .x = kF32, .stride = 2, .gap = 1},
+        ConvCase{.height = 8, .width = 7, .in = 16, .out = 32, .stride = 2, .padding = kRightBottom},
+        ConvCase{.in = 16, .out = 32, .padding = kNone},
+        ConvCase{.pictures = 2, .height = 3, .width = 4, .in = 5, .out = 9, .use = kDoubled, .residual = true}));
+
+INSTANTIATE_TEST_SUITE_P(
+    Wrapped, ConvParity,
+    testing::Values(
+        ConvCase{.in = 64, .out = 32, .wrap_x = true}, ConvCase{.in = 64, .out = 32, .wrap_y = true},
+        ConvCase{.in = 4, .out = 32, .wrap_x = true, .wrap_y = true},
+        ConvCase{.height = 2, .width = 3, .in = 64, .out = 32, .wrap_x = true, .wrap_y = true},
+        ConvCase{.height = 8, .width = 6, .in = 64, .out = 32, .stride = 2, .wrap_x = true, .wrap_y = true},
+        ConvCase{
+            .height = 4, .width = 5, .in = 64, .out = 32, .use = kDoubled, .compute = kF32, .x = kF32, .wrap_x = true},
+        ConvCase{.height = 4,
+                 .width = 5,
+                 .in = 64,
+                 .out = 32,
+                 .use = kDoubled,
+                 .compute = kF32,
+                 .x = kF32,
+                 .wrap_x = true,
+                 .wrap_y = true}));
+
+INSTANTIATE_TEST_SUITE_P(
+    Upscaler, ConvParity,
+    testing::Values(
+        // RRDBNet: dense blocks of 64 channels and steps of 32.
+        ConvCase{.height = 12, .width = 20, .in = 96, .out = 32, .activation = Activation::leaky_relu},
+        ConvCase{.height = 12, .width = 20, .in = 192, .out = 64, .compute = kF32, .x = kF32, .residual = true}));
+
+TEST(Conv2d, PicturesDoNotDependOnTheirBatchOrTheThreads) {
+  for (const DType compute : {kF32, DType::bf16}) {
+    for (const WeightUse use : {WeightUse::conv2d, kDoubled}) {
+      const ConvCase c{.pictures = 3,
+                       .height = 5,
+                       .width = 9,
+                       .in = 320,
+                       .out = 70,
+                       .use = use,
+                       .compute = compute,
+                       .row_bias = true};
+      const RandomWeight weight({c.out, c.in, 3, 3}, 1);
+      expect_independence([&](Backend& backend, std::int64_t first, std::int64_t count) {
+        return run(backend, c, weight, first, count);
+      });
+    }
+  }
+}
+
+TEST(Conv2d, WritesIntoARangeOfChannelsAndNowhereElse) {
+  const RandomWeight weight({33, 64, 3, 3}, 1);
+  for (const DType type : {kF32, DType::bf16}) {
+    expect_parity(limit_for(type), [&](Backend& backend) {
+      const Tensor whole = from_host(backend, random_normal(6 * 7 * 128, 2), {1, 6, 7, 128}, type);
+      conv2d_into(whole.slice_channels(0, 64), *weight.pack(backend, WeightUse::conv2d, DType::bf16),
+                  {.padding = {1, 1, 1, 1}, .out = type}, whole.slice_channels(64, 33));
+      return whole;
+    });
+  }
+}
+
+}  // namespace
+}  // namespace darkroom::engine
