@@ -54,15 +54,14 @@ class DpmSolverSinglestep : public DpmSolver {
   }
 
  private:
-  // The order of every pass: 1 2 3 1 2 3 …, ending low.
+  // The order of every pass: 1 2 3 1 2 3 …, ending low where asked, and where the last sigma is 0.
   std::vector<int> orders_of(int steps) const {
     const int order = config_.solver_order;
-    // compat(diffusers): these cannot do without, whatever the configuration says.
-    const bool ends_low =
-        config_.lower_order_final || steps % order != 0 || config_.final_sigmas_type == FinalSigmas::zero;
     std::vector<int> orders;
     for (int i = 0; i < steps; ++i) orders.push_back(i % order + 1);
-    if (ends_low && steps % order == 0) orders.back() = 1;
+    const bool whole_groups = steps % order == 0;
+    const bool ends_at_zero = config_.final_sigmas_type == FinalSigmas::zero;
+    if (ends_at_zero || (whole_groups && config_.lower_order_final)) orders.back() = 1;
     return orders;
   }
 

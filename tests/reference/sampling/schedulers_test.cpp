@@ -18,7 +18,7 @@ using nlohmann::json;
 using test::Vectors;
 
 // VECTORS.md allows 1e-4 relative; float32 in another order of operations stays within this.
-constexpr double kTolerance = 2e-5;
+constexpr double kTolerance = 1e-5;
 
 const std::vector<json>& cases() {
   static const auto all = json::parse(std::ifstream(std::filesystem::path(DARKROOM_SOURCE_DIR) /
