@@ -53,8 +53,9 @@ void AlphaScheduler::divide_timesteps(int steps) {
   std::vector<double> timesteps = divide_schedule(config_, steps);
   for (double& t : timesteps) t = std::nearbyint(t);
   if (timesteps.front() >= config_.num_train_timesteps) {
-    throw_failure(ErrorCode::invalid_argument, "steps: {} with steps_offset {} begin at timestep {}, training ended at {}",
-                  steps, config_.steps_offset, timesteps.front(), config_.num_train_timesteps - 1);
+    throw_failure(ErrorCode::invalid_argument,
+                  "steps: {} with steps_offset {} begin at timestep {}, training ended at {}", steps,
+                  config_.steps_offset, timesteps.front(), config_.num_train_timesteps - 1);
   }
   timesteps_.assign(timesteps.begin(), timesteps.end());
 }
@@ -63,8 +64,8 @@ void AlphaScheduler::pick_original_timesteps(int steps) {
   const int original = config_.original_inference_steps;
   if (original > config_.num_train_timesteps || steps > original) {
     throw_failure(ErrorCode::invalid_argument,
-                  "steps: {} is more than original_inference_steps {}, or those more than num_train_timesteps {}", steps,
-                  original, config_.num_train_timesteps);
+                  "steps: {} is more than original_inference_steps {}, or those more than num_train_timesteps {}",
+                  steps, original, config_.num_train_timesteps);
   }
   const int stride = config_.num_train_timesteps / original;
   timesteps_.clear();

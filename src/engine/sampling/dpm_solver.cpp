@@ -29,6 +29,7 @@ DpmUpdate dpm_update(AlgorithmType algorithm, const Level& from, const Level& to
       update.sample = to.sigma / from.sigma * std::exp(-h);
       update.d0 = to.alpha * rest;
       update.d1_heun = to.alpha * (rest / (-2.0F * h) + 1.0F);
+      // compat(diffusers): the integral has + 0.5.
       update.d2 = to.alpha * ((rest - 2.0F * h) / (4.0F * h * h) - 0.5F);
       update.noise = to.sigma * std::sqrt(rest);
       break;

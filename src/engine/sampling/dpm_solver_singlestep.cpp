@@ -16,8 +16,7 @@ class DpmSolverSinglestep : public DpmSolver {
   void step(int i, std::span<const float> model_output, std::span<float> sample, NoiseSource& noise) override {
     remember(prediction(i, model_output, sample));
     // A later start (image to image) may fall into the middle of a group; it begins with order 1 all the same.
-    const int order =
-        std::min(orders_[static_cast<std::size_t>(i)], static_cast<int>(predictions().size()));
+    const int order = std::min(orders_[static_cast<std::size_t>(i)], static_cast<int>(predictions().size()));
     if (order == 1) group_start_.assign(sample.begin(), sample.end());
     const Level to = level(i + 1);
     const Level from = level(i - order + 1);

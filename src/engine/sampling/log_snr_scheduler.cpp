@@ -34,8 +34,8 @@ LogSnrScheduler::LogSnrScheduler(const SchedulerConfig& config)
   NoiseSchedule schedule = noise_schedule(config);
   keep_terminal_alpha(config, schedule);
   train_sigmas_ = sigmas_of(schedule.alphas_cumprod);
-  usable_timesteps_ = has_lambda_limit(config) ? usable_timesteps(config, schedule.alphas_cumprod)
-                                               : config.num_train_timesteps;
+  usable_timesteps_ =
+      has_lambda_limit(config) ? usable_timesteps(config, schedule.alphas_cumprod) : config.num_train_timesteps;
 }
 
 void LogSnrScheduler::add_noise(std::span<const float> original, std::span<const float> noise, int i,
@@ -49,7 +49,9 @@ void LogSnrScheduler::space_steps(int steps) {
   std::vector<double> sigmas;
   const std::vector<float> log_sigmas = logs_of(train_sigmas_);
   switch (config_.sigma_spacing) {
-    case SigmaSpacing::of_timesteps: sigmas = interpolate(timesteps, train_sigmas_); break;
+    case SigmaSpacing::of_timesteps:
+      sigmas = interpolate(timesteps, train_sigmas_);
+      break;
     case SigmaSpacing::lu:
       sigmas = linspace(0.0, 1.0, steps);
       for (double& sigma : sigmas) {
@@ -96,7 +98,9 @@ std::vector<float> LogSnrScheduler::predicted_picture(int i, std::span<const flo
     case PredictionType::v_prediction:
       for (std::size_t k = 0; k < x0.size(); ++k) x0[k] = at.alpha * sample[k] - at.sigma * model_output[k];
       break;
-    case PredictionType::sample: std::ranges::copy(model_output, x0.begin()); break;
+    case PredictionType::sample:
+      std::ranges::copy(model_output, x0.begin());
+      break;
   }
   return x0;
 }
@@ -106,7 +110,9 @@ std::vector<float> LogSnrScheduler::predicted_noise(int i, std::span<const float
   const Level at = level(i);
   std::vector<float> epsilon(sample.size());
   switch (config_.prediction_type) {
-    case PredictionType::epsilon: std::ranges::copy(model_output, epsilon.begin()); break;
+    case PredictionType::epsilon:
+      std::ranges::copy(model_output, epsilon.begin());
+      break;
     case PredictionType::v_prediction:
       for (std::size_t k = 0; k < epsilon.size(); ++k) epsilon[k] = at.alpha * model_output[k] + at.sigma * sample[k];
       break;

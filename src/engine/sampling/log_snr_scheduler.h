@@ -38,8 +38,7 @@ class LogSnrScheduler : public Scheduler {
   int multistep_order(int i, bool ends_with_euler) const;
 
   // What the model predicts before pass i, as the picture or as the noise.
-  std::vector<float> predicted_picture(int i, std::span<const float> model_output,
-                                       std::span<const float> sample) const;
+  std::vector<float> predicted_picture(int i, std::span<const float> model_output, std::span<const float> sample) const;
   std::vector<float> predicted_noise(int i, std::span<const float> model_output, std::span<const float> sample) const;
 
   // Predictions, newest first; never more than solver_order.

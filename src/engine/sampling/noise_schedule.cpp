@@ -41,7 +41,8 @@ std::vector<float> betas_of(const SchedulerConfig& config) {
       for (float& beta : betas) beta *= beta;
       return betas;
     }
-    case BetaSchedule::squaredcos_cap_v2: break;
+    case BetaSchedule::squaredcos_cap_v2:
+      break;
   }
   std::vector<float> betas;
   for (int i = 0; i < count; ++i) {
@@ -261,11 +262,15 @@ std::vector<double> beta_sigmas(SigmaRange range, int steps) {
 std::vector<double> spaced_sigmas(const SchedulerConfig& config, SigmaRange range, int steps) {
   const SigmaRange configured{config.sigma_min.value_or(range.min), config.sigma_max.value_or(range.max)};
   switch (config.sigma_spacing) {
-    case SigmaSpacing::karras: return karras_sigmas(configured, steps);
-    case SigmaSpacing::exponential: return exponential_sigmas(configured, steps);
-    case SigmaSpacing::beta: return beta_sigmas(configured, steps);
+    case SigmaSpacing::karras:
+      return karras_sigmas(configured, steps);
+    case SigmaSpacing::exponential:
+      return exponential_sigmas(configured, steps);
+    case SigmaSpacing::beta:
+      return beta_sigmas(configured, steps);
     case SigmaSpacing::of_timesteps:
-    case SigmaSpacing::lu: break;
+    case SigmaSpacing::lu:
+      break;
   }
   DR_ASSERT(false);
 }

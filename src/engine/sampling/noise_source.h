@@ -1,4 +1,5 @@
-// Where a scheduler's noise comes from. The pipeline implements it, because each picture of a batch has its own generator.
+// Where a scheduler's noise comes from. The pipeline implements it, because each picture of a batch has its own
+// generator.
 #pragma once
 
 #include <span>

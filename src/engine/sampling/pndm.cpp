@@ -1,5 +1,5 @@
-// Pseudo numerical methods for diffusion models: https://arxiv.org/abs/2202.09778; "PLMS" without its Runge-Kutta start.
-// Twin: PNDMScheduler.
+// Pseudo numerical methods for diffusion models: https://arxiv.org/abs/2202.09778; "PLMS" without its Runge-Kutta
+// start. Twin: PNDMScheduler.
 #include <algorithm>
 #include <cmath>
 #include <deque>

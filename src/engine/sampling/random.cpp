@@ -27,9 +27,7 @@ void normal_block(std::span<float, kBlock> block) {
 
 TorchGenerator::TorchGenerator(std::uint64_t seed) : engine_(static_cast<std::uint32_t>(seed)) {}
 
-float TorchGenerator::uniform_float() {
-  return static_cast<float>(engine_() & ((1U << 24) - 1)) * 0x1p-24F;
-}
+float TorchGenerator::uniform_float() { return static_cast<float>(engine_() & ((1U << 24) - 1)) * 0x1p-24F; }
 
 double TorchGenerator::uniform_double() {
   const std::uint64_t high = engine_();

@@ -37,21 +37,36 @@ Result<std::unique_ptr<Scheduler>> make_scheduler(std::string_view class_name, s
   const auto config = parse_scheduler_config(class_name, model_config_json, options);
   if (!config) return tl::unexpected(config.error());
   switch (config->scheduler_class) {
-    case SchedulerClass::ddim: return make_ddim(*config);
-    case SchedulerClass::ddpm: return make_ddpm(*config);
-    case SchedulerClass::deis_multistep: return make_deis_multistep(*config);
-    case SchedulerClass::dpm_solver_multistep: return make_dpm_solver_multistep(*config);
-    case SchedulerClass::dpm_solver_singlestep: return make_dpm_solver_singlestep(*config);
-    case SchedulerClass::euler_ancestral_discrete: return make_euler_ancestral_discrete(*config);
-    case SchedulerClass::euler_discrete: return make_euler_discrete(*config);
-    case SchedulerClass::heun_discrete: return make_heun_discrete(*config);
-    case SchedulerClass::kdpm2_ancestral_discrete: return make_kdpm2_ancestral_discrete(*config);
-    case SchedulerClass::kdpm2_discrete: return make_kdpm2_discrete(*config);
-    case SchedulerClass::lcm: return make_lcm(*config);
-    case SchedulerClass::lms_discrete: return make_lms_discrete(*config);
-    case SchedulerClass::pndm: return make_pndm(*config);
-    case SchedulerClass::tcd: return make_tcd(*config);
-    case SchedulerClass::unipc_multistep: return make_unipc_multistep(*config);
+    case SchedulerClass::ddim:
+      return make_ddim(*config);
+    case SchedulerClass::ddpm:
+      return make_ddpm(*config);
+    case SchedulerClass::deis_multistep:
+      return make_deis_multistep(*config);
+    case SchedulerClass::dpm_solver_multistep:
+      return make_dpm_solver_multistep(*config);
+    case SchedulerClass::dpm_solver_singlestep:
+      return make_dpm_solver_singlestep(*config);
+    case SchedulerClass::euler_ancestral_discrete:
+      return make_euler_ancestral_discrete(*config);
+    case SchedulerClass::euler_discrete:
+      return make_euler_discrete(*config);
+    case SchedulerClass::heun_discrete:
+      return make_heun_discrete(*config);
+    case SchedulerClass::kdpm2_ancestral_discrete:
+      return make_kdpm2_ancestral_discrete(*config);
+    case SchedulerClass::kdpm2_discrete:
+      return make_kdpm2_discrete(*config);
+    case SchedulerClass::lcm:
+      return make_lcm(*config);
+    case SchedulerClass::lms_discrete:
+      return make_lms_discrete(*config);
+    case SchedulerClass::pndm:
+      return make_pndm(*config);
+    case SchedulerClass::tcd:
+      return make_tcd(*config);
+    case SchedulerClass::unipc_multistep:
+      return make_unipc_multistep(*config);
   }
   DR_ASSERT(false);
 }

@@ -44,13 +44,17 @@ SchedulerConfig defaults_of(SchedulerClass scheduler_class) {
   config.scheduler_class = scheduler_class;
   switch (scheduler_class) {
     case ddim:
-    case ddpm: config.timestep_spacing = TimestepSpacing::leading; break;
+    case ddpm:
+      config.timestep_spacing = TimestepSpacing::leading;
+      break;
     case pndm:
       config.timestep_spacing = TimestepSpacing::leading;
       config.set_alpha_to_one = false;
       config.clip_sample = false;
       break;
-    case tcd: config.eta = 0.3; [[fallthrough]];
+    case tcd:
+      config.eta = 0.3;
+      [[fallthrough]];
     case lcm:
       config.timestep_spacing = TimestepSpacing::leading;
       config.beta_start = 0.00085;
@@ -65,13 +69,22 @@ SchedulerConfig defaults_of(SchedulerClass scheduler_class) {
       config.beta_end = 0.012;
       config.clip_sample = false;
       break;
-    case dpm_solver_singlestep: config.lower_order_final = false; [[fallthrough]];
-    case dpm_solver_multistep: config.lambda_min_clipped = -std::numeric_limits<double>::infinity(); break;
-    case unipc_multistep: config.solver_type = SolverType::bh2; break;
-    case deis_multistep: config.solver_type = SolverType::logrho; break;
+    case dpm_solver_singlestep:
+      config.lower_order_final = false;
+      [[fallthrough]];
+    case dpm_solver_multistep:
+      config.lambda_min_clipped = -std::numeric_limits<double>::infinity();
+      break;
+    case unipc_multistep:
+      config.solver_type = SolverType::bh2;
+      break;
+    case deis_multistep:
+      config.solver_type = SolverType::logrho;
+      break;
     case euler_discrete:
     case euler_ancestral_discrete:
-    case lms_discrete: break;
+    case lms_discrete:
+      break;
   }
   return config;
 }
@@ -187,8 +200,9 @@ void read_sigma_spacing(const Source& source, SchedulerConfig& config, SigmaSpac
   read_flag(source, on, complaints);
   if (!on) return;
   if (config.sigma_spacing != SigmaSpacing::of_timesteps) {
-    complaints.add(source, "cannot go with another of use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas and "
-                           "use_lu_lambdas");
+    complaints.add(source,
+                   "cannot go with another of use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas and "
+                   "use_lu_lambdas");
   }
   config.sigma_spacing = spacing;
 }
@@ -218,10 +232,9 @@ void read_solver_type(const Source& source, SchedulerConfig& config, Complaints&
 
 void read_algorithm_type(const Source& source, SchedulerConfig& config, Complaints& complaints) {
   using Type = Choice<AlgorithmType>;
-  static constexpr std::array types = {Type{"dpmsolver++", AlgorithmType::dpmsolver_pp},
-                                       Type{"dpmsolver", AlgorithmType::dpmsolver},
-                                       Type{"sde-dpmsolver++", AlgorithmType::sde_dpmsolver_pp},
-                                       Type{"sde-dpmsolver", AlgorithmType::sde_dpmsolver}};
+  static constexpr std::array types = {
+      Type{"dpmsolver++", AlgorithmType::dpmsolver_pp}, Type{"dpmsolver", AlgorithmType::dpmsolver},
+      Type{"sde-dpmsolver++", AlgorithmType::sde_dpmsolver_pp}, Type{"sde-dpmsolver", AlgorithmType::sde_dpmsolver}};
   if (is_of_another_solver<1>(source, {"deis"})) return;
   read_choice(source, config.algorithm_type, types, complaints);
 }
@@ -275,8 +288,8 @@ const std::vector<Key>& keys() {
        [](S s, C c, E e) {
          using Of = Choice<PredictionType>;
          read_choice(s, c.prediction_type,
-                     std::array{Of{"epsilon", PredictionType::epsilon}, Of{"v_prediction", PredictionType::v_prediction},
-                                Of{"sample", PredictionType::sample}},
+                     std::array{Of{"epsilon", PredictionType::epsilon},
+                                Of{"v_prediction", PredictionType::v_prediction}, Of{"sample", PredictionType::sample}},
                      e);
        }},
       {"timestep_spacing", ClassSet::all_but({dpm_solver_singlestep}),
@@ -289,30 +302,29 @@ const std::vector<Key>& keys() {
        }},
       {"steps_offset", ClassSet::all_but({dpm_solver_singlestep}),
        [](S s, C c, E e) { read_integer(s, c.steps_offset, 0, 99999, e); }},
-      {"use_karras_sigmas", kWithSpacing,
-       [](S s, C c, E e) { read_sigma_spacing(s, c, SigmaSpacing::karras, e); }},
+      {"use_karras_sigmas", kWithSpacing, [](S s, C c, E e) { read_sigma_spacing(s, c, SigmaSpacing::karras, e); }},
       {"use_exponential_sigmas", kWithSpacing,
        [](S s, C c, E e) { read_sigma_spacing(s, c, SigmaSpacing::exponential, e); }},
       {"use_beta_sigmas", kWithSpacing, [](S s, C c, E e) { read_sigma_spacing(s, c, SigmaSpacing::beta, e); }},
-      {"use_lu_lambdas", {dpm_solver_multistep},
-       [](S s, C c, E e) { read_sigma_spacing(s, c, SigmaSpacing::lu, e); }},
-      {"sigma_min", {euler_discrete},
-       [](S s, C c, E e) { read_number(s, c.sigma_min, 0.0, 1e6, Ends::excluded, e); }},
-      {"sigma_max", {euler_discrete},
-       [](S s, C c, E e) { read_number(s, c.sigma_max, 0.0, 1e6, Ends::excluded, e); }},
-      {"final_sigmas_type", {dpm_solver_multistep, dpm_solver_singlestep, euler_discrete, unipc_multistep},
+      {"use_lu_lambdas", {dpm_solver_multistep}, [](S s, C c, E e) { read_sigma_spacing(s, c, SigmaSpacing::lu, e); }},
+      {"sigma_min", {euler_discrete}, [](S s, C c, E e) { read_number(s, c.sigma_min, 0.0, 1e6, Ends::excluded, e); }},
+      {"sigma_max", {euler_discrete}, [](S s, C c, E e) { read_number(s, c.sigma_max, 0.0, 1e6, Ends::excluded, e); }},
+      {"final_sigmas_type",
+       {dpm_solver_multistep, dpm_solver_singlestep, euler_discrete, unipc_multistep},
        [](S s, C c, E e) {
          using Of = Choice<FinalSigmas>;
          read_choice(s, c.final_sigmas_type,
                      std::array{Of{"zero", FinalSigmas::zero}, Of{"sigma_min", FinalSigmas::sigma_min}}, e);
        }},
-      {"interpolation_type", {euler_discrete},
+      {"interpolation_type",
+       {euler_discrete},
        [](S s, C c, E e) {
          using Of = Choice<Interpolation>;
          read_choice(s, c.interpolation_type,
                      std::array{Of{"linear", Interpolation::linear}, Of{"log_linear", Interpolation::log_linear}}, e);
        }},
-      {"timestep_type", {euler_discrete},
+      {"timestep_type",
+       {euler_discrete},
        [](S s, C c, E e) {
          using Of = Choice<TimestepType>;
          read_choice(s, c.timestep_type,
@@ -328,13 +340,16 @@ const std::vector<Key>& keys() {
       {"disable_corrector", {unipc_multistep}, [](S s, C c, E e) { read_list(s, c.disable_corrector, e); }},
       {"skip_prk_steps", {pndm}, [](S s, C c, E e) { read_flag(s, c.skip_prk_steps, e); }},
       {"clip_sample", {ddim, ddpm, heun_discrete, lcm}, [](S s, C c, E e) { read_flag(s, c.clip_sample, e); }},
-      {"clip_sample_range", {ddim, ddpm, heun_discrete, lcm},
+      {"clip_sample_range",
+       {ddim, ddpm, heun_discrete, lcm},
        [](S s, C c, E e) { read_number(s, c.clip_sample_range, 0.0, 1e6, Ends::excluded, e); }},
       {"set_alpha_to_one", {ddim, lcm, tcd, pndm}, [](S s, C c, E e) { read_flag(s, c.set_alpha_to_one, e); }},
-      {"thresholding", ClassSet::all_but({euler_discrete, euler_ancestral_discrete, heun_discrete, kdpm2_discrete,
-                                          kdpm2_ancestral_discrete, lms_discrete, pndm}),
+      {"thresholding",
+       ClassSet::all_but({euler_discrete, euler_ancestral_discrete, heun_discrete, kdpm2_discrete,
+                          kdpm2_ancestral_discrete, lms_discrete, pndm}),
        [](S s, C, E e) { read_thresholding(s, e); }},
-      {"variance_type", {ddpm},
+      {"variance_type",
+       {ddpm},
        [](S s, C c, E e) {
          using Of = Choice<VarianceType>;
          read_choice(s, c.variance_type,
@@ -344,12 +359,28 @@ const std::vector<Key>& keys() {
                      e);
        }},
       {"eta", {ddim, tcd}, [](S s, C c, E e) { read_number(s, c.eta, 0.0, 1.0, Ends::included, e); }},
-      {"original_inference_steps", {lcm, tcd},
+      {"original_inference_steps",
+       {lcm, tcd},
        [](S s, C c, E e) { read_integer(s, c.original_inference_steps, 1, 100000, e); }},
-      {"timestep_scaling", {lcm},
+      {"timestep_scaling",
+       {lcm},
        [](S s, C c, E e) { read_number(s, c.timestep_scaling, 0.0, 1e6, Ends::excluded, e); }},
   };
   return table;
+}
+
+// Of one class, or of any.
+std::vector<std::string_view> keys_of(const SchedulerClassName* known_class) {
+  std::vector<std::string_view> names;
+  for (const Key& key : keys()) {
+    if (known_class == nullptr || key.classes.has(known_class->scheduler_class)) names.push_back(key.name);
+  }
+  return names;
+}
+
+const SchedulerClassName* find_class(std::string_view class_name) {
+  const auto found = std::ranges::find(kClasses, class_name, &SchedulerClassName::name);
+  return found == kClasses.end() ? nullptr : &*found;
 }
 
 bool is_spacing_key(std::string_view key) {
@@ -378,14 +409,10 @@ json parse_options(std::span<const SchedulerOption> options, const SchedulerClas
                    Complaints& complaints) {
   json parsed = json::object();
   for (const auto& [name, text] : options) {
-    std::vector<std::string_view> known;
-    for (const Key& key : keys()) {
-      if (known_class == nullptr || key.classes.has(known_class->scheduler_class)) known.push_back(key.name);
-    }
+    const std::vector<std::string_view> known = keys_of(known_class);
     if (std::ranges::find(known, name) == known.end()) {
       complaints.add(fmt::format("scheduler option {}: unknown; known to {} are {}", name,
-                                 known_class != nullptr ? known_class->name : "any scheduler",
-                                 fmt::join(known, ", ")));
+                                 known_class != nullptr ? known_class->name : "any scheduler", fmt::join(known, ", ")));
       continue;
     }
     if (parsed.contains(name)) complaints.add(fmt::format("scheduler option {}: given twice", name));
@@ -403,8 +430,8 @@ json parse_options(std::span<const SchedulerOption> options, const SchedulerClas
 void check_together(const SchedulerConfig& config, Complaints& complaints) {
   const auto trained = static_cast<int>(config.trained_betas.size());
   if (trained != 0 && trained != config.num_train_timesteps) {
-    complaints.add(fmt::format("trained_betas: {} values for num_train_timesteps {}", trained,
-                               config.num_train_timesteps));
+    complaints.add(
+        fmt::format("trained_betas: {} values for num_train_timesteps {}", trained, config.num_train_timesteps));
   }
   const bool valid = std::ranges::all_of(config.trained_betas, [](double beta) { return beta > 0.0 && beta < 1.0; });
   if (!valid) complaints.add("trained_betas: all must lie between 0 and 1");
@@ -423,8 +450,8 @@ void check_together(const SchedulerConfig& config, Complaints& complaints) {
         "sigma_min");
   }
   if (!kDpm.has(config.scheduler_class)) return;
-  const bool predicts_noise = config.algorithm_type == AlgorithmType::dpmsolver ||
-                              config.algorithm_type == AlgorithmType::sde_dpmsolver;
+  const bool predicts_noise =
+      config.algorithm_type == AlgorithmType::dpmsolver || config.algorithm_type == AlgorithmType::sde_dpmsolver;
   if (predicts_noise && config.final_sigmas_type == FinalSigmas::zero) {
     complaints.add(
         "final_sigmas_type: algorithm_type dpmsolver and sde-dpmsolver cannot end at zero; they go with sigma_min");
@@ -432,12 +459,8 @@ void check_together(const SchedulerConfig& config, Complaints& complaints) {
   if (config.algorithm_type == AlgorithmType::sde_dpmsolver && config.solver_order == 3) {
     complaints.add("solver_order: algorithm_type sde-dpmsolver has 1 and 2, not 3");
   }
-  const bool singlestep = config.scheduler_class == dpm_solver_singlestep;
-  if (singlestep && config.algorithm_type == AlgorithmType::sde_dpmsolver) {
+  if (config.scheduler_class == dpm_solver_singlestep && config.algorithm_type == AlgorithmType::sde_dpmsolver) {
     complaints.add("algorithm_type: DPMSolverSinglestepScheduler has dpmsolver, dpmsolver++ and sde-dpmsolver++");
-  }
-  if (singlestep && config.algorithm_type == AlgorithmType::sde_dpmsolver_pp && config.solver_order == 3) {
-    complaints.add("solver_order: algorithm_type sde-dpmsolver++ of DPMSolverSinglestepScheduler has 1 and 2, not 3");
   }
 }
 
@@ -445,11 +468,15 @@ void check_together(const SchedulerConfig& config, Complaints& complaints) {
 
 std::span<const SchedulerClassName> scheduler_classes() { return kClasses; }
 
+std::vector<std::string_view> scheduler_option_names(std::string_view class_name) {
+  const SchedulerClassName* known_class = find_class(class_name);
+  return known_class == nullptr ? std::vector<std::string_view>{} : keys_of(known_class);
+}
+
 Result<SchedulerConfig> parse_scheduler_config(std::string_view class_name, std::string_view model_config_json,
                                                std::span<const SchedulerOption> options) {
   Complaints complaints;
-  const auto found = std::ranges::find(kClasses, class_name, &SchedulerClassName::name);
-  const SchedulerClassName* known_class = found == kClasses.end() ? nullptr : &*found;
+  const SchedulerClassName* known_class = find_class(class_name);
   json model = parse_model_config(model_config_json, complaints);
   const json given = parse_options(options, known_class, complaints);
   if (known_class == nullptr) {

@@ -96,4 +96,7 @@ struct SchedulerClassName {
 // All classes, in alphabetical order.
 std::span<const SchedulerClassName> scheduler_classes();
 
+// The configuration keys that a class has; none for a name that is no class.
+std::vector<std::string_view> scheduler_option_names(std::string_view class_name);
+
 }  // namespace darkroom::engine

@@ -12,9 +12,7 @@ SigmaScheduler::SigmaScheduler(const SchedulerConfig& config, int order)
   log_sigmas_ = logs_of(train_sigmas_);
 }
 
-void SigmaScheduler::scale_model_input(int i, std::span<float> sample) const {
-  scale_by_level(sample, sigma(i));
-}
+void SigmaScheduler::scale_model_input(int i, std::span<float> sample) const { scale_by_level(sample, sigma(i)); }
 
 void SigmaScheduler::add_noise(std::span<const float> original, std::span<const float> noise, int i,
                                std::span<float> out) const {
@@ -37,8 +35,8 @@ SigmaScheduler::Steps SigmaScheduler::spaced_steps(int steps) {
   }
   const auto largest = static_cast<float>(*std::ranges::max_element(spaced.sigmas));
   // compat(diffusers): only leading steps are thought to begin below the last timestep, at a noisy picture.
-  init_noise_sigma_ = config_.timestep_spacing == TimestepSpacing::leading ? std::sqrt(largest * largest + 1.0F)
-                                                                           : largest;
+  init_noise_sigma_ =
+      config_.timestep_spacing == TimestepSpacing::leading ? std::sqrt(largest * largest + 1.0F) : largest;
   return spaced;
 }
 
@@ -55,7 +53,9 @@ std::vector<float> SigmaScheduler::denoised(std::span<const float> model_output,
       for (std::size_t k = 0; k < x0.size(); ++k) x0[k] = model_output[k] * c_out + sample[k] / variance;
       break;
     }
-    case PredictionType::sample: std::ranges::copy(model_output, x0.begin()); break;
+    case PredictionType::sample:
+      std::ranges::copy(model_output, x0.begin());
+      break;
   }
   return x0;
 }

@@ -39,8 +39,8 @@ class UniPcMultistep : public LogSnrScheduler {
   explicit UniPcMultistep(const SchedulerConfig& config) : LogSnrScheduler(config) {}
 
   void step(int i, std::span<const float> model_output, std::span<float> sample, NoiseSource&) override {
-    std::vector<float> predicted = config_.predict_x0 ? predicted_picture(i, model_output, sample)
-                                                      : predicted_noise(i, model_output, sample);
+    std::vector<float> predicted =
+        config_.predict_x0 ? predicted_picture(i, model_output, sample) : predicted_noise(i, model_output, sample);
     const bool disabled = std::ranges::find(config_.disable_corrector, i - 1) != config_.disable_corrector.end();
     if (!last_sample_.empty() && !disabled) update(i - 1, last_order_, last_sample_, &predicted, sample);
     remember(std::move(predicted));

@@ -75,7 +75,8 @@ void expect_near(std::span<const float> actual, std::span<const float> expected,
 std::unique_ptr<Scheduler> scheduler_of(const json& one) {
   std::vector<SchedulerOption> options;
   if (one.contains("eta")) options.emplace_back("eta", one.at("eta").dump());
-  auto scheduler = value_or_throw(make_scheduler(one.at("scheduler").get<std::string>(), one.at("config").dump(), options));
+  auto scheduler =
+      value_or_throw(make_scheduler(one.at("scheduler").get<std::string>(), one.at("config").dump(), options));
   scheduler->set_timesteps(one.at("steps").get<int>());
   return scheduler;
 }
