@@ -1,4 +1,6 @@
 // Random numbers against torch's CPU generator.
+#include "engine/sampling/random.h"
+
 #include <algorithm>
 #include <cmath>
 #include <string>
@@ -6,7 +8,6 @@
 
 #include <gtest/gtest.h>
 
-#include "engine/sampling/random.h"
 #include "engine/weights/safetensors.h"
 #include "tests/support/vectors.h"
 
@@ -18,8 +19,8 @@ using test::Vectors;
 const std::string kFile = "rng/torch_cpu_randn.safetensors";
 
 std::vector<std::string> names_with_prefix(const std::string& prefix) {
-  const auto file = value_or_throw(
-      SafetensorsFile::open(std::string(DARKROOM_SOURCE_DIR) + "/tests/reference/vectors/" + kFile));
+  const auto file =
+      value_or_throw(SafetensorsFile::open(std::string(DARKROOM_SOURCE_DIR) + "/tests/reference/vectors/" + kFile));
   std::vector<std::string> names;
   for (const HostTensor& tensor : file.tensors()) {
     if (tensor.name.starts_with(prefix)) names.push_back(tensor.name);

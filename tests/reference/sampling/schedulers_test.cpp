@@ -18,7 +18,7 @@ using nlohmann::json;
 using test::Vectors;
 
 // VECTORS.md allows 1e-4 relative; float32 in another order of operations stays within this.
-constexpr double kTolerance = 2e-5;
+constexpr double kTolerance = 1e-5;
 
 const std::vector<json>& cases() {
   static const auto all = json::parse(std::ifstream(std::filesystem::path(DARKROOM_SOURCE_DIR) /
@@ -75,7 +75,8 @@ void expect_near(std::span<const float> actual, std::span<const float> expected,
 std::unique_ptr<Scheduler> scheduler_of(const json& one) {
   std::vector<SchedulerOption> options;
   if (one.contains("eta")) options.emplace_back("eta", one.at("eta").dump());
-  auto scheduler = value_or_throw(make_scheduler(one.at("scheduler").get<std::string>(), one.at("config").dump(), options));
+  auto scheduler =
+      value_or_throw(make_scheduler(one.at("scheduler").get<std::string>(), one.at("config").dump(), options));
   scheduler->set_timesteps(one.at("steps").get<int>());
   return scheduler;
 }
