@@ -9,7 +9,7 @@ constexpr TokenId kPadOpenClip = 0;
 
 TextEncoder load_text_encoder(Backend& backend, const ModelPart<ClipTextConfig>& part, DType compute,
                               const std::optional<std::filesystem::path>& tokenizer, TokenId pad_id) {
-  TextEncoder text{.tokenizer = tokenizer ? value_or_throw(ClipTokenizer::open(*tokenizer)) : ClipTokenizer::standard(pad_id),
+  TextEncoder text{.tokenizer = tokenizer ? value_or_throw(ClipTokenizer::open(*tokenizer)) : open_clip ? ClipTokenizer::clip_g() : ClipTokenizer::clip_l(),
                    .network = std::make_unique<Network>(backend),
                    .encoder = nullptr};
   text.encoder = std::make_unique<ClipTextEncoder>(*text.network, *part.weights, part.config, compute);

@@ -144,6 +144,7 @@ Result<Checkpoint> open_single_file(const fs::path& path) {
 
   Checkpoint checkpoint;
   checkpoint.path = path;
+  checkpoint.format = file->format;
   checkpoint.bytes = file->bytes;
   const bool is_refiner = what.model_kind == ModelKind::refiner;
   checkpoint.info.kind = *what.model_kind;

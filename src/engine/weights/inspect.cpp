@@ -266,6 +266,7 @@ Result<ModelSummary> inspect(const fs::path& path) {
   if (!file) return tl::unexpected(std::move(file.error()));
   ModelSummary summary;
   summary.what = classify(*file->weights);
+  summary.format = file->format;
   summary.bytes = file->bytes;
   summary.metadata = std::move(file->metadata);
   count_types(summary, *file->weights);

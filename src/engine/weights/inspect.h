@@ -11,6 +11,7 @@
 #include "engine/tensor/dtype.h"
 #include "engine/weights/model_config.h"
 #include "engine/weights/safetensors.h"
+#include "engine/weights/weight_file.h"
 #include "engine/weights/weight_source.h"
 
 namespace darkroom::engine {
@@ -26,7 +27,6 @@ enum class FileKind : std::uint8_t {
   text_encoder,  // a text encoder alone
   unknown,
 };
-enum class FileFormat : std::uint8_t { safetensors, pickle, diffusers_folder };
 // What the model was made for or from. Where names and shapes do not tell, unknown.
 enum class Family : std::uint8_t { sdxl, sd1, sd2, sd3, flux, svd, playground_edm, unknown };
 

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/mapped_file.h"
+#include "engine/weights/printable.h"
 
 namespace darkroom::engine {
 
@@ -83,7 +84,7 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
       return true;
     }
     if (state_ != State::entry || key_ != "dtype" || numbers_ != nullptr) {
-      return refuse(fmt::format("the string \"{}\"", value.substr(0, 40)));
+      return refuse(fmt::format("the string \"{}\"", printable(value)));
     }
     if (!entries.back().dtype.empty())
       return report(fmt::format("tensor '{}': 'dtype' stands twice", entries.back().name));
@@ -231,7 +232,7 @@ Result<SafetensorsFile> SafetensorsFile::parse(std::span<const std::byte> bytes,
         return fail(ErrorCode::unsupported, "{}: tensor '{}' has the element type {}, which this engine does not read",
                     file.name_, entry.name, entry.dtype);
       }
-      return corrupt("tensor '{}': unknown element type '{}'", entry.name, entry.dtype.substr(0, 40));
+      return corrupt("tensor '{}': unknown element type '{}'", entry.name, printable(entry.dtype));
     }
     if (entry.shape.size() > kMaxRank) {
       return corrupt("tensor '{}': {} dimensions, the limit is {}", entry.name, entry.shape.size(), kMaxRank);
@@ -297,7 +298,7 @@ Result<SafetensorsWriter> SafetensorsWriter::create(const std::filesystem::path&
   if (!metadata.empty()) header["__metadata__"] = metadata;
   std::size_t offset = 0;
   for (const TensorSpec& tensor : tensors) {
-    // A plain array of keys would make this quadratic for large models: ordered_json searches at each [].
+    // Not header[name]: ordered_json would search all earlier keys.
     const std::size_t end = offset + tensor.bytes();
     header.get_ref<nlohmann::ordered_json::object_t&>().emplace_back(
         tensor.name,

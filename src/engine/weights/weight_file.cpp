@@ -5,7 +5,9 @@
 #include <system_error>
 #include <vector>
 
+#include "base/mapped_file.h"
 #include "engine/weights/json_file.h"
+#include "engine/weights/pickle.h"
 
 namespace darkroom::engine {
 
@@ -61,11 +63,27 @@ Result<WeightFile> open_sharded(const fs::path& index_path) {
 
 Result<WeightFile> open_weight_file(const fs::path& path) {
   if (path.extension() == ".json") return open_sharded(path);
-  auto file = SafetensorsFile::open(path);
-  if (!file) return tl::unexpected(std::move(file.error()));
-  auto weights = TensorMap::make(path.string(), file->tensors());
+  auto mapped = MappedFile::open(path);
+  if (!mapped) return tl::unexpected(std::move(mapped.error()));
+  const std::span<const std::byte> bytes = (*mapped)->bytes();
+
+  WeightFile result{.weights = {}, .metadata = {}, .bytes = bytes.size()};
+  std::vector<HostTensor> tensors;
+  if (is_torch_file(bytes)) {
+    auto read = read_torch_file(bytes, *mapped, path.string());
+    if (!read) return tl::unexpected(std::move(read.error()));
+    tensors = *std::move(read);
+    result.format = FileFormat::pickle;
+  } else {
+    auto file = SafetensorsFile::parse(bytes, *mapped, path.string());
+    if (!file) return tl::unexpected(std::move(file.error()));
+    tensors = file->tensors();
+    result.metadata = file->metadata();
+  }
+  auto weights = TensorMap::make(path.string(), std::move(tensors));
   if (!weights) return tl::unexpected(std::move(weights.error()));
-  return WeightFile{*std::move(weights), file->metadata(), file->file_bytes()};
+  result.weights = *std::move(weights);
+  return result;
 }
 
 Result<WeightFile> open_weight_folder(const fs::path& folder, std::string_view stem, std::string_view variant) {
@@ -84,6 +102,10 @@ Result<WeightFile> open_weight_folder(const fs::path& folder, std::string_view s
   } else {
     add(variant);
   }
+  // transformers' older files have a stem of their own.
+  const std::string_view older_stem = stem == "model" ? "pytorch_model" : stem;
+  tried.push_back(
+      folder / (variant.empty() ? fmt::format("{}.bin", older_stem) : fmt::format("{}.{}.bin", older_stem, variant)));
   for (const fs::path& path : tried) {
     if (is_file(path)) return open_weight_file(path);
   }
@@ -91,9 +113,9 @@ Result<WeightFile> open_weight_folder(const fs::path& folder, std::string_view s
   if (variant.empty()) {
     std::vector<fs::path> others;
     std::error_code error;
-    for (const auto& entry : fs::directory_iterator(folder, error)) {
-      const std::string name = entry.path().filename().string();
-      if (name.starts_with(fmt::format("{}.", stem)) && name.ends_with(".safetensors")) others.push_back(entry.path());
+    for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+      const std::string name = at->path().filename().string();
+      if (name.starts_with(fmt::format("{}.", stem)) && name.ends_with(".safetensors")) others.push_back(at->path());
     }
     if (others.size() == 1) return open_weight_file(others.front());
     if (others.size() > 1) {

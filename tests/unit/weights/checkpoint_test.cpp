@@ -6,10 +6,12 @@
 #include <filesystem>
 #include <fstream>
 #include <set>
+#include <sstream>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "engine/weights/json_file.h"
 #include "engine/weights/weight_scope.h"
 #include "tests/support/tiny_models.h"
 #include "tests/unit/weights/weights_support.h"
@@ -94,6 +96,105 @@ TEST(Checkpoint, AFolderSaysWhatKindItIs) {
 // The tensors of a tiny checkpoint, to be changed and written again.
 std::vector<HostTensor> single_file_tensors() {
   return value_or_throw(SafetensorsFile::open(tiny_model("tiny-base-single-file"))).tensors();
+}
+
+// Turns diffusers' names of a tiny refiner into those of its original layout, for want of a manifest of that.
+TEST(Checkpoint, ASingleFileRefinerHasOnlyTheSecondEncoder) {
+  const TemporaryFolder folder;
+  auto tensors = single_file_tensors();
+  std::erase_if(tensors, [](const HostTensor& t) { return t.name.starts_with("conditioner.embedders.0."); });
+  for (HostTensor& t : tensors) {
+    if (t.name.starts_with("conditioner.embedders.1.")) t.name.replace(0, 24, "conditioner.embedders.0.");
+    // 64 pooled values and five numbers of 32.
+    if (t.name == "model.diffusion_model.label_emb.0.0.weight") t.shape = {128, 224};
+  }
+  ASSERT_TRUE(write_safetensors(folder / "refiner.safetensors", tensors));
+  const auto refiner = open_checkpoint(folder / "refiner.safetensors");
+  ASSERT_TRUE(refiner) << refiner.error().message;
+  EXPECT_EQ(refiner->info.kind, ModelKind::refiner);
+  EXPECT_TRUE(refiner->info.requires_aesthetics_score);
+  EXPECT_FALSE(refiner->info.force_zeros_for_empty_prompt);
+  EXPECT_FALSE(refiner->text_encoder.has_value());
+  EXPECT_EQ(refiner->unet.config.addition_time_embed_dim, 32);
+  expect_same_weights(*refiner->text_encoder_2.weights, *opened("tiny-base").text_encoder_2.weights);
+}
+
+TEST(Checkpoint, AVaeWithItsAttentionsOldNamesIsTheSame) {
+  const TemporaryFolder folder;
+  const fs::path vae = tiny_model("tiny-base") / "vae";
+  auto tensors = value_or_throw(SafetensorsFile::open(vae / "diffusion_pytorch_model.safetensors")).tensors();
+  for (HostTensor& t : tensors) {
+    for (const auto& [now, old] :
+         {std::pair(".to_q.", ".query."), {".to_k.", ".key."}, {".to_v.", ".value."}, {".to_out.0.", ".proj_attn."}}) {
+      if (const auto at = t.name.find(now); at != std::string::npos)
+        t.name.replace(at, std::string_view(now).size(), old);
+    }
+  }
+  ASSERT_TRUE(write_safetensors(folder / "diffusion_pytorch_model.safetensors", tensors));
+  fs::copy(vae / "config.json", folder / "config.json");
+  const auto old = open_vae(folder.path());
+  ASSERT_TRUE(old) << old.error().message;
+  expect_same_weights(*old->weights, *opened("tiny-base").vae->weights);
+}
+
+TEST(Checkpoint, TextEncodersWithoutTheTextModelPrefixAreTheSame) {
+  const TemporaryFolder folder;
+  fs::copy(tiny_model("tiny-base"), folder / "model", fs::copy_options::recursive);
+  const fs::path file = folder / "model/text_encoder/model.safetensors";
+  auto tensors = value_or_throw(SafetensorsFile::open(file)).tensors();
+  for (HostTensor& t : tensors) t.name.erase(0, std::string_view("text_model.").size());
+  static const std::int64_t kPositions[2] = {0, 1};
+  tensors.push_back({.name = "embeddings.position_ids",
+                     .dtype = DType::i64,
+                     .shape = {1, 2},
+                     .data = reinterpret_cast<const std::byte*>(kPositions),
+                     .owner = nullptr});
+  ASSERT_TRUE(write_safetensors(file, tensors));
+  const auto checkpoint = open_checkpoint(folder / "model");
+  ASSERT_TRUE(checkpoint) << checkpoint.error().message;
+  expect_same_weights(*checkpoint->text_encoder->weights, *opened("tiny-base").text_encoder->weights);
+}
+
+// The real model's header, over data that is not there: a sparse file of 6.9 GB that takes no room.
+TEST(Checkpoint, TheRealModelsConfigsAreInferredFromItsShapes) {
+  const TemporaryFolder folder;
+  std::stringstream text;
+  text << std::ifstream(test::source_dir() / "tests/reference/full-size/sdxl-base-single-file.json").rdbuf();
+  const auto manifest = value_or_throw(parse_json_object(text.str(), "manifest"));
+  std::string header = "{";
+  std::uint64_t end = 0;
+  for (const auto& tensor : manifest.at("components")[0].at("tensors")) {
+    const std::uint64_t begin = end;
+    std::uint64_t bytes = 2;
+    for (const auto& dim : tensor.at("shape")) bytes *= dim.get<std::uint64_t>();
+    end += bytes;
+    header += fmt::format("{}{}:{{\"dtype\":\"F16\",\"shape\":{},\"data_offsets\":[{},{}]}}", begin == 0 ? "" : ",",
+                          tensor.at("name").dump(), tensor.at("shape").dump(), begin, end);
+  }
+  header += "}";
+  {
+    std::ofstream file(folder / "sdxl.safetensors", std::ios::binary);
+    for (int i = 0; i < 8; ++i) file.put(static_cast<char>(header.size() >> (8 * i) & 0xFF));
+    file << header;
+  }
+  fs::resize_file(folder / "sdxl.safetensors", 8 + header.size() + end);
+
+  const auto checkpoint = open_checkpoint(folder / "sdxl.safetensors");
+  ASSERT_TRUE(checkpoint) << checkpoint.error().message;
+  EXPECT_EQ(checkpoint->info.kind, ModelKind::base);
+  // The defaults of the structs are SDXL's.
+  EXPECT_EQ(checkpoint->unet.config, UnetConfig());
+  EXPECT_EQ(checkpoint->vae->config, VaeConfig());
+  EXPECT_EQ(checkpoint->text_encoder->config, ClipTextConfig());
+  ClipTextConfig g;
+  g.hidden_size = g.projection_dim = 1280;
+  g.intermediate_size = 5120;
+  g.num_hidden_layers = 32;
+  g.num_attention_heads = 20;
+  g.hidden_act = HiddenAct::gelu;
+  g.has_projection = true;
+  EXPECT_EQ(checkpoint->text_encoder_2.config, g);
+  EXPECT_EQ(checkpoint->unet.weights->names().size(), 1680U);  // as in diffusers' folder
 }
 
 TEST(Checkpoint, ASingleFileMayComeWithoutItsVae) {

@@ -1,0 +1,200 @@
+#include "bench/peak.h"
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <optional>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+#if defined(DARKROOM_HAS_DNNL)
+#include <unordered_map>
+
+#include <oneapi/dnnl/dnnl.hpp>
+#endif
+
+#include "engine/backend/ops.h"
+
+namespace darkroom::bench {
+namespace {
+
+using namespace darkroom::engine;
+
+// A layer: `kernel` 1 is a linear layer of height·width rows.
+struct LayerShape {
+  const char* name;
+  std::int64_t pictures, height, width, in, out;
+  int kernel;
+
+  double gflop() const {
+    return 2e-9 * static_cast<double>(pictures * height * width) * static_cast<double>(in * out * kernel * kernel);
+  }
+};
+
+// The UNet's with a batch of 2 at 512², and the VAE decoder's at 512².
+constexpr LayerShape kShapes[] = {
+    {"linear 2048x640x640", 1, 1, 2048, 640, 640, 1},
+    {"linear 2048x640x5120", 1, 1, 2048, 640, 5120, 1},
+    {"linear 2048x2560x640", 1, 1, 2048, 2560, 640, 1},
+    {"linear 512x1280x1280", 1, 1, 512, 1280, 1280, 1},
+    {"linear 512x1280x10240", 1, 1, 512, 1280, 10240, 1},
+    {"linear 512x5120x1280", 1, 1, 512, 5120, 1280, 1},
+    {"linear 8192x1280x1280", 1, 1, 8192, 1280, 1280, 1},
+    {"conv 3x3 320>320 64x64", 2, 64, 64, 320, 320, 3},
+    {"conv 3x3 640>640 32x32", 2, 32, 32, 640, 640, 3},
+    {"conv 3x3 1280>1280 16x16", 2, 16, 16, 1280, 1280, 3},
+    {"conv 3x3 2560>1280 16x16", 2, 16, 16, 2560, 1280, 3},
+    {"conv 3x3 512>512 128x128", 1, 128, 128, 512, 512, 3},
+    {"conv 3x3 256>256 256x256", 1, 256, 256, 256, 256, 3},
+    {"conv 3x3 128>128 512x512", 1, 512, 512, 128, 128, 3},
+};
+
+std::vector<float> some_values(std::int64_t count, float scale) {
+  std::vector<float> values(static_cast<std::size_t>(count));
+  std::uint32_t state = 1;
+  for (float& value : values) {
+    state = state * 1664525U + 1013904223U;
+    value = scale * (static_cast<float>(state >> 8) * (1.0F / 8388608.0F) - 1.0F);
+  }
+  return values;
+}
+
+double our_seconds(Backend& backend, DType compute, const LayerShape& s, int runs) {
+  const std::vector<float> weights = some_values(s.out * s.in * s.kernel * s.kernel, 0.05F);
+  const bool conv = s.kernel > 1;
+  HostTensor tensor{.name = "weight",
+                    .dtype = DType::f32,
+                    .shape = conv ? Shape{s.out, s.in, s.kernel, s.kernel} : Shape{s.out, s.in},
+                    .data = reinterpret_cast<const std::byte*>(weights.data()),
+                    .owner = nullptr};
+  const auto packed = backend.pack({.use = conv ? WeightUse::conv2d : WeightUse::linear, .compute = compute, .parts = {tensor}});
+  const DType activations = compute == DType::f32 ? DType::f32 : DType::bf16;
+  const Tensor x = from_host(backend, some_values(s.pictures * s.height * s.width * s.in, 1.0F),
+                             {s.pictures, s.height, s.width, s.in}, activations);
+  return best_seconds(runs, [&] {
+    if (conv) {
+      conv2d(x, *packed, {.padding = {1, 1, 1, 1}, .out = activations});
+    } else {
+      linear(x, *packed, {.out = activations});
+    }
+  });
+}
+
+#if defined(DARKROOM_HAS_DNNL)
+double onednn_seconds(DType compute, const LayerShape& s, int runs) {
+  using tag = dnnl::memory::format_tag;
+  const auto type = compute == DType::f32 ? dnnl::memory::data_type::f32 : dnnl::memory::data_type::bf16;
+  const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+  dnnl::stream stream(engine);
+  std::unordered_map<int, dnnl::memory> arguments;
+  const auto add = [&](int role, const dnnl::memory::desc& description) {
+    arguments.emplace(role, dnnl::memory(description, engine));
+  };
+  std::optional<dnnl::primitive> primitive;
+  if (s.kernel == 1) {
+    const std::int64_t rows = s.pictures * s.height * s.width;
+    const dnnl::matmul::desc desc({{rows, s.in}, type, tag::ab}, {{s.in, s.out}, type, tag::any}, {{rows, s.out}, type, tag::ab});
+    const dnnl::matmul::primitive_desc chosen(desc, engine);
+    add(DNNL_ARG_SRC, chosen.src_desc());
+    add(DNNL_ARG_WEIGHTS, chosen.weights_desc());
+    add(DNNL_ARG_DST, chosen.dst_desc());
+    primitive = dnnl::matmul(chosen);
+  } else {
+    const dnnl::convolution_forward::desc desc(
+        dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct,
+        {{s.pictures, s.in, s.height, s.width}, type, tag::nhwc}, {{s.out, s.in, s.kernel, s.kernel}, type, tag::any},
+        {{s.pictures, s.out, s.height, s.width}, type, tag::nhwc}, {1, 1}, {1, 1}, {1, 1});
+    const dnnl::convolution_forward::primitive_desc chosen(desc, engine);
+    add(DNNL_ARG_SRC, chosen.src_desc());
+    add(DNNL_ARG_WEIGHTS, chosen.weights_desc());
+    add(DNNL_ARG_DST, chosen.dst_desc());
+    primitive = dnnl::convolution_forward(chosen);
+  }
+  return best_seconds(runs, [&] {
+    primitive->execute(stream, arguments);
+    stream.wait();
+  });
+}
+#endif
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+constexpr int kChains = 12;  // more than the latency of a product
+constexpr int kRounds = 2'000'000;
+
+__attribute__((target("avx512f,avx512bf16"))) float bf16_products() {
+  __m512 sums[kChains];
+  for (auto& sum : sums) sum = _mm512_setzero_ps();
+  auto a = reinterpret_cast<__m512bh>(_mm512_set1_epi32(0x3F803F80));
+  const auto b = reinterpret_cast<__m512bh>(_mm512_set1_epi32(0x00010001));
+  for (int i = 0; i < kRounds; ++i) {
+#pragma GCC unroll 16
+    for (int c = 0; c < kChains; ++c) sums[c] = _mm512_dpbf16_ps(sums[c], a, b);
+    __asm__ volatile("" : "+v"(a));
+  }
+  float total = 0;
+  for (const auto& sum : sums) total += _mm512_reduce_add_ps(sum);
+  return total;
+}
+
+__attribute__((target("avx512f"))) float f32_products() {
+  __m512 sums[kChains];
+  for (auto& sum : sums) sum = _mm512_setzero_ps();
+  __m512 a = _mm512_set1_ps(1.0F);
+  const __m512 b = _mm512_set1_ps(1e-9F);
+  for (int i = 0; i < kRounds; ++i) {
+#pragma GCC unroll 16
+    for (int c = 0; c < kChains; ++c) sums[c] = _mm512_fmadd_ps(a, b, sums[c]);
+    __asm__ volatile("" : "+v"(a));
+  }
+  float total = 0;
+  for (const auto& sum : sums) total += _mm512_reduce_add_ps(sum);
+  return total;
+}
+
+double instruction_gflops(DType compute, int threads, int runs) {
+  const bool bf16 = compute == DType::bf16;
+  if (!(bf16 ? __builtin_cpu_supports("avx512bf16") : __builtin_cpu_supports("avx512f"))) return 0;
+  volatile float sink = 0;
+  const double seconds = best_seconds(runs, [&] {
+#pragma omp parallel for num_threads(threads) schedule(static, 1)
+    for (int t = 0; t < threads; ++t) sink = bf16 ? bf16_products() : f32_products();
+  });
+  const double flops = 2.0 * (bf16 ? 32 : 16) * kChains * kRounds;
+  return 1e-9 * flops * threads / seconds;
+}
+#else
+double instruction_gflops(DType, int, int) { return 0; }
+#endif
+
+}  // namespace
+
+double best_seconds(int runs, const std::function<void()>& work) {
+  using Clock = std::chrono::steady_clock;
+  double best = 1e30;
+  for (int i = 0; i <= runs; ++i) {
+    const auto start = Clock::now();
+    work();
+    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    if (i > 0) best = std::min(best, seconds);
+  }
+  return best;
+}
+
+Peak measure_peak(Backend& backend, DType compute, int threads, int runs) {
+  Peak peak;
+  peak.instructions = instruction_gflops(compute, threads, runs);
+  for (const LayerShape& shape : kShapes) {
+    ShapeResult result{.name = shape.name, .gflop = shape.gflop()};
+    result.ours = result.gflop / our_seconds(backend, compute, shape, runs);
+#if defined(DARKROOM_HAS_DNNL)
+    result.onednn = result.gflop / onednn_seconds(compute, shape, runs);
+#endif
+    double& best = shape.kernel == 1 ? peak.gemm : peak.conv;
+    best = std::max({best, result.ours, result.onednn});
+    peak.shapes.push_back(std::move(result));
+  }
+  return peak;
+}
+
+}  // namespace darkroom::bench
