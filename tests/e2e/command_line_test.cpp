@@ -4,12 +4,11 @@
 #include <regex>
 #include <thread>
 
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "protocol/codec.h"
 #include "tests/e2e/program.h"
@@ -34,8 +33,9 @@ class CommandLine : public testing::Test {
   void TearDown() override { fs::remove_all(root_); }
 
   std::vector<std::string> generate(const std::string& prompt, std::vector<std::string> more = {}) const {
-    std::vector<std::string> arguments = {"generate", "--models", root_ / "models", "--model", "sdxl", "--prompt", prompt,
-                                          "--width", "256", "--height", "256", "--output", root_ / "x.png"};
+    std::vector<std::string> arguments = {"generate", "--models", root_ / "models", "--model", "sdxl",
+                                          "--prompt", prompt,     "--width",        "256",     "--height",
+                                          "256",      "--output", root_ / "x.png"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return arguments;
   }
@@ -104,8 +104,8 @@ TEST_F(CommandLine, AnUnknownFlagIsAUsageError) {
 
 TEST_F(CommandLine, TheEnvironmentsLimitsCount) {
   ::setenv("DARKROOM_LIMITS__MIN_SIDE", "64", 1);
-  const Outcome done = run({"generate", "--models", root_ / "models", "--model", "sdxl", "--prompt", "a", "--width", "64",
-                            "--height", "64", "--output", root_ / "x.png"});
+  const Outcome done = run({"generate", "--models", root_ / "models", "--model", "sdxl", "--prompt", "a", "--width",
+                            "64", "--height", "64", "--output", root_ / "x.png"});
   ::setenv("DARKROOM_LIMITS__MIN_SIDE", "65x", 1);
   const Outcome refused = run(generate("a"));
   ::unsetenv("DARKROOM_LIMITS__MIN_SIDE");
@@ -115,7 +115,8 @@ TEST_F(CommandLine, TheEnvironmentsLimitsCount) {
 }
 
 TEST_F(CommandLine, AMisspeltModelIsNamedWithNearMatches) {
-  const Outcome done = run({"generate", "--models", root_ / "models", "--model", "sdxk", "--prompt", "a", "--output", root_ / "x.png"});
+  const Outcome done =
+      run({"generate", "--models", root_ / "models", "--model", "sdxk", "--prompt", "a", "--output", root_ / "x.png"});
   EXPECT_EQ(done.status.code, 3);
   EXPECT_THAT(done.output, HasSubstr("--model: there is no checkpoint \"sdxk\""));
   EXPECT_THAT(done.output, HasSubstr("did you mean sdxl?"));
@@ -125,8 +126,8 @@ TEST_F(CommandLine, AnOutputThatCannotBeWrittenIsFoundBeforeTheWork) {
   // The prompt would kill the worker, if it came that far.
   const Outcome done = run(generate("crash", {}));
   EXPECT_EQ(done.status.code, 8);
-  const Outcome refused = run({"generate", "--models", root_ / "models", "--model", "sdxl", "--prompt", "crash", "--output",
-                               root_ / "no/such/x.png"});
+  const Outcome refused = run({"generate", "--models", root_ / "models", "--model", "sdxl", "--prompt", "crash",
+                               "--output", root_ / "no/such/x.png"});
   EXPECT_EQ(refused.status.code, 2);
   EXPECT_THAT(refused.output, HasSubstr("there is no directory"));
 }

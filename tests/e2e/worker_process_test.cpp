@@ -1,12 +1,12 @@
 #include <csignal>
+#include <cstdlib>
 #include <fstream>
 #include <thread>
-
-#include <unistd.h>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
+#include <unistd.h>
 
 #include "protocol/codec.h"
 #include "protocol/line_channel.h"
@@ -31,11 +31,13 @@ class WorkerProcess : public testing::Test {
   void TearDown() override { fs::remove_all(root_); }
 
   Subprocess start() const {
-    return std::move(*Subprocess::start(kBin / "fake-worker", {"--models", root_ / "models", "--outputs", root_ / "out"}));
+    return std::move(
+        *Subprocess::start(kBin / "fake-worker", {"--models", root_ / "models", "--outputs", root_ / "out"}));
   }
   static void generate(const Subprocess& worker, const std::string& prompt, int steps) {
     LineWriter writer(worker.input());
-    const json data = {{"prompt", prompt}, {"model_name", "sdxl"}, {"width", 512}, {"height", 512}, {"num_inference_steps", steps}};
+    const json data = {
+        {"prompt", prompt}, {"model_name", "sdxl"}, {"width", 512}, {"height", 512}, {"num_inference_steps", steps}};
     const json message = {{"message_type", "inference_request"}, {"request_id", "job"}, {"data", data}};
     ASSERT_TRUE(writer.write(message.dump()));
   }
@@ -60,6 +62,19 @@ TEST_F(WorkerProcess, EndOfInputFinishesAndExits) {
   EXPECT_THAT(output, HasSubstr("\"success\":true"));
   EXPECT_THAT(output, testing::Not(HasSubstr("stray")));
   EXPECT_EQ(describe(*worker.wait(10s)), "exit status 0");
+}
+
+TEST_F(WorkerProcess, NoNetworkAndNoOtherProgramIsToBeHad) {
+  if (const char* sandbox = std::getenv("DARKROOM_WORKER__SANDBOX");
+      sandbox != nullptr && sandbox == std::string("false")) {
+    GTEST_SKIP() << "switched off for the sanitizers";
+  }
+  Subprocess worker = start();
+  generate(worker, "escape", 1);
+  worker.close_input();
+  const std::string output = read_to_end(worker.output());
+  EXPECT_THAT(output, HasSubstr("socket: Operation not permitted"));
+  EXPECT_THAT(output, HasSubstr("execve: Operation not permitted"));
 }
 
 TEST_F(WorkerProcess, KillNeverLeavesAPartialPictureUnderItsFinalName) {

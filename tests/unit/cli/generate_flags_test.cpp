@@ -54,13 +54,47 @@ class Parsed {
 };
 
 TEST(GenerateFlags, EachFlagReachesItsField) {
-  const GenerationSpec spec =
-      Parsed({"--model", "sdxl", "--prompt", "a cat", "--negative-prompt", "", "--prompt-2", "p2", "--negative-prompt-2", "n2",
-              "--width", "832", "--height", "1216", "--steps", "30", "--guidance-scale", "5.5", "--scheduler",
-              "DPM++ 2M Karras", "--scheduler-option", "use_karras_sigmas=true", "--scheduler-option", "x=text", "--seed",
-              "18446744073709551615", "--batch-size", "2", "--precision", "float32", "--original-size", "1024x768", "--crop",
-              "1,2", "--target-size", "512x256", "--output", "/o/x.jpg", "--quality", "80"})
-          .spec();
+  const GenerationSpec spec = Parsed({"--model",
+                                      "sdxl",
+                                      "--prompt",
+                                      "a cat",
+                                      "--negative-prompt",
+                                      "",
+                                      "--prompt-2",
+                                      "p2",
+                                      "--negative-prompt-2",
+                                      "n2",
+                                      "--width",
+                                      "832",
+                                      "--height",
+                                      "1216",
+                                      "--steps",
+                                      "30",
+                                      "--guidance-scale",
+                                      "5.5",
+                                      "--scheduler",
+                                      "DPM++ 2M Karras",
+                                      "--scheduler-option",
+                                      "use_karras_sigmas=true",
+                                      "--scheduler-option",
+                                      "x=text",
+                                      "--seed",
+                                      "18446744073709551615",
+                                      "--batch-size",
+                                      "2",
+                                      "--precision",
+                                      "float32",
+                                      "--original-size",
+                                      "1024x768",
+                                      "--crop",
+                                      "1,2",
+                                      "--target-size",
+                                      "512x256",
+                                      "--output",
+                                      "/o/x.jpg",
+                                      "--quality",
+                                      "80"})
+                                  .spec();
   EXPECT_EQ(spec.model, "sdxl");
   EXPECT_EQ(spec.negative_prompt, "");
   EXPECT_EQ(spec.prompt_2, "p2");
@@ -84,15 +118,63 @@ TEST(GenerateFlags, EachFlagReachesItsField) {
 }
 
 TEST(GenerateFlags, EachSteeringFlagReachesItsField) {
-  const GenerationSpec spec =
-      Parsed({"--model", "sdxl", "--prompt", "a", "--init-image", "/i.png", "--strength", "0.4", "--mask-image", "/m.png",
-              "--resize-mode", "crop", "--extend", "1,2,3,4", "--vae", "v", "--refiner", "r", "--refiner-switch", "0.8",
-              "--lora", "a", "--lora", "b:0.5", "--lora", "c:-1:0.25", "--controlnet", "c1=/c.png",
-              "--controlnet", "c2=/d.png:0.7:0.1:0.9:type=canny:preprocess=canny,100,200", "--guess-mode", "--embedding",
-              "<x>=emb", "--prompt-syntax", "webui", "--clip-skip", "1", "--guidance-rescale", "0.7", "--pag-scale", "3",
-              "--variation-seed", "4", "--variation-strength", "0.1", "--tile-x", "--upscaler", "lanczos", "--upscale-factor",
-              "4", "--hires-factor", "1.5", "--vae-tile", "64", "--aesthetic-score", "7"})
-          .spec();
+  const GenerationSpec spec = Parsed({"--model",
+                                      "sdxl",
+                                      "--prompt",
+                                      "a",
+                                      "--init-image",
+                                      "/i.png",
+                                      "--strength",
+                                      "0.4",
+                                      "--mask-image",
+                                      "/m.png",
+                                      "--resize-mode",
+                                      "crop",
+                                      "--extend",
+                                      "1,2,3,4",
+                                      "--vae",
+                                      "v",
+                                      "--refiner",
+                                      "r",
+                                      "--refiner-switch",
+                                      "0.8",
+                                      "--lora",
+                                      "a",
+                                      "--lora",
+                                      "b:0.5",
+                                      "--lora",
+                                      "c:-1:0.25",
+                                      "--controlnet",
+                                      "c1=/c.png",
+                                      "--controlnet",
+                                      "c2=/d.png:0.7:0.1:0.9:type=canny:preprocess=canny,100,200",
+                                      "--guess-mode",
+                                      "--embedding",
+                                      "<x>=emb",
+                                      "--prompt-syntax",
+                                      "webui",
+                                      "--clip-skip",
+                                      "1",
+                                      "--guidance-rescale",
+                                      "0.7",
+                                      "--pag-scale",
+                                      "3",
+                                      "--variation-seed",
+                                      "4",
+                                      "--variation-strength",
+                                      "0.1",
+                                      "--tile-x",
+                                      "--upscaler",
+                                      "lanczos",
+                                      "--upscale-factor",
+                                      "4",
+                                      "--hires-factor",
+                                      "1.5",
+                                      "--vae-tile",
+                                      "64",
+                                      "--aesthetic-score",
+                                      "7"})
+                                  .spec();
   EXPECT_EQ(spec.init_image->path, "/i.png");
   EXPECT_EQ(spec.strength, 0.4F);
   EXPECT_EQ(spec.mask_image->path, "/m.png");
@@ -120,24 +202,26 @@ TEST(GenerateFlags, EachSteeringFlagReachesItsField) {
 }
 
 TEST(GenerateFlags, AllMistakesAreToldInTheWordsOfTheCommandLine) {
-  EXPECT_THAT(Parsed({"--prompt", "", "--width", "250", "--height", "tall", "--steps", "0", "--seed", "1.5", "--lora", "a:3",
-                      "--original-size", "0x5", "--precision", "float64"})
-                  .mistakes(),
-              ElementsAre("--prompt: must not be empty", "--lora: is 3, must be between -2 and 2",
-                          "--width: is 250, must be between 256 and 2048", "--width: is 250, must be a multiple of 8",
-                          "--height: expected a whole number, found \"tall\"",
-                          "--original-size: is 0, must be between 1 and 32768",
-                          "--steps: is 0, must be between 1 and 150", "--seed: expected a whole number, found 1.5",
-                          "--precision: is \"float64\", must be auto, float32, bfloat16 or int8", "--model: is required"));
+  EXPECT_THAT(
+      Parsed({"--prompt", "", "--width", "250", "--height", "tall", "--steps", "0", "--seed", "1.5", "--lora", "a:3",
+              "--original-size", "0x5", "--precision", "float64"})
+          .mistakes(),
+      ElementsAre("--prompt: must not be empty", "--lora: is 3, must be between -2 and 2",
+                  "--width: is 250, must be between 256 and 2048", "--width: is 250, must be a multiple of 8",
+                  "--height: expected a whole number, found \"tall\"",
+                  "--original-size: is 0, must be between 1 and 32768", "--steps: is 0, must be between 1 and 150",
+                  "--seed: expected a whole number, found 1.5",
+                  "--precision: is \"float64\", must be auto, float32, bfloat16 or int8", "--model: is required"));
 }
 
 TEST(GenerateFlags, AValueOfTheWrongFormIsNamedWithTheFormThatIsMeant) {
-  EXPECT_THAT(Parsed({"--model", "m", "--prompt", "a", "--crop", "5", "--scheduler-option", "x", "--controlnet", "c",
-                      "--embedding", "=x"})
-                  .mistakes(),
-              ElementsAre("--scheduler-option: is \"x\", must have the form KEY=VALUE",
-                          "--crop: is \"5\", must have the form X,Y", HasSubstr("--controlnet: is \"c\", must have the form"),
-                          "--embedding: is \"=x\", must have the form TOKEN=MODEL"));
+  EXPECT_THAT(
+      Parsed({"--model", "m", "--prompt", "a", "--crop", "5", "--scheduler-option", "x", "--controlnet", "c",
+              "--embedding", "=x"})
+          .mistakes(),
+      ElementsAre("--scheduler-option: is \"x\", must have the form KEY=VALUE",
+                  "--crop: is \"5\", must have the form X,Y", HasSubstr("--controlnet: is \"c\", must have the form"),
+                  "--embedding: is \"=x\", must have the form TOKEN=MODEL"));
 }
 
 TEST(GenerateFlags, APromptThatIsNotUtf8IsNamedWithTheByte) {

@@ -2,10 +2,9 @@
 
 #include <fstream>
 
-#include <unistd.h>
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 namespace darkroom {
 namespace {
@@ -36,9 +35,11 @@ class ModelDirectoriesTest : public testing::Test {
 };
 
 TEST_F(ModelDirectoriesTest, OurFoldersComfyUisAndTheWebuisAreSearched) {
-  for (const char* file : {"checkpoints/a.safetensors", "Stable-diffusion/b.ckpt", "diffusers/c/model_index.json"}) put(file);
-  for (const char* file : {"loras/a.safetensors", "Lora/b.safetensors", "controlnet/c.pth", "ControlNet/d.pth", "vae/e.pt",
-                           "VAE/f.pt", "embeddings/g.pt", "upscale_models/h.pth", "ESRGAN/i.pth", "RealESRGAN/j.pth"}) {
+  for (const char* file : {"checkpoints/a.safetensors", "Stable-diffusion/b.ckpt", "diffusers/c/model_index.json"})
+    put(file);
+  for (const char* file :
+       {"loras/a.safetensors", "Lora/b.safetensors", "controlnet/c.pth", "ControlNet/d.pth", "vae/e.pt", "VAE/f.pt",
+        "embeddings/g.pt", "upscale_models/h.pth", "ESRGAN/i.pth", "RealESRGAN/j.pth"}) {
     put(file);
   }
   EXPECT_EQ(found(ModelRole::checkpoint, "a"), "checkpoints/a.safetensors");
@@ -87,9 +88,10 @@ TEST_F(ModelDirectoriesTest, NoPathAndNoLinkLeadsOut) {
   fs::create_symlink(root_ / "outside.safetensors", root_ / "inside/checkpoints/link.safetensors");
   fs::create_directory_symlink(root_, root_ / "inside/checkpoints/folder");
   const ModelDirectories models({(root_ / "inside").string()}, ModelDirectories::Reach::inside);
-  for (const std::string& name : {std::string("../outside"), std::string("../outside.safetensors"),
-                                  (root_ / "outside.safetensors").string(), std::string("/etc/passwd"), std::string("link"),
-                                  std::string("folder/outside"), std::string("../inside/checkpoints/../../outside")}) {
+  for (const std::string& name :
+       {std::string("../outside"), std::string("../outside.safetensors"), (root_ / "outside.safetensors").string(),
+        std::string("/etc/passwd"), std::string("link"), std::string("folder/outside"),
+        std::string("../inside/checkpoints/../../outside")}) {
     const Result<fs::path> path = models.find(ModelRole::checkpoint, name);
     ASSERT_FALSE(path) << name;
     EXPECT_NE(path.error().code, ErrorCode::internal) << name;
@@ -107,7 +109,8 @@ TEST_F(ModelDirectoriesTest, AWordFindsTheOnlyModelThatHasItInItsName) {
   put("controlnets/controlnet-canny-sdxl.safetensors");
   put("controlnets/controlnet-depth-small.safetensors");
   put("controlnets/controlnet-depth-full.safetensors");
-  EXPECT_EQ(inside().find_by_word(ModelRole::controlnet, "Canny").value().filename(), "controlnet-canny-sdxl.safetensors");
+  EXPECT_EQ(inside().find_by_word(ModelRole::controlnet, "Canny").value().filename(),
+            "controlnet-canny-sdxl.safetensors");
   EXPECT_THAT(inside().find_by_word(ModelRole::controlnet, "depth").error().message,
               HasSubstr("controlnet-depth-full, controlnet-depth-small; name one of them"));
   EXPECT_EQ(inside().find_by_word(ModelRole::controlnet, "pose").error().code, ErrorCode::not_found);

@@ -9,12 +9,11 @@
 #include <thread>
 #include <vector>
 
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
-
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include "base/json_text.h"
 #include "tests/fakes/json_schema.h"
@@ -303,9 +302,10 @@ TEST_F(WorkerTest, AJobThatNeedsTooMuchMemoryIsRefusedWithTheFigures) {
 
 TEST_F(WorkerTest, ModelsThatAreMissingAreAllNamedAtOnce) {
   start();
-  generate("job", "a", {{"models", {{"base", "sdxk"}, {"vae", "none"}}},
-                        {"lora", {{"models", json::array({{{"name", "style"}}})}}},
-                        {"controlnet", {{"type", "canny"}, {"control_image", "c.png"}}}});
+  generate("job", "a",
+           {{"models", {{"base", "sdxk"}, {"vae", "none"}}},
+            {"lora", {{"models", json::array({{{"name", "style"}}})}}},
+            {"controlnet", {{"type", "canny"}, {"control_image", "c.png"}}}});
   const json answer = response_to("job");
   EXPECT_EQ(answer["error_code"], "not_found");
   std::vector<std::string> pointers;
@@ -322,7 +322,8 @@ TEST_F(WorkerTest, NothingIsWrittenOutsideOfTheOutputsDirectory) {
   start();
   for (const char* path : {"../x.png", "/tmp/x.png", "a/../../x.png", "link/x.png", "../elsewhere/"}) {
     generate("job", "a", {{"output", {{"save_path", path}}}});
-    EXPECT_THAT(response_to("job")["error"].get<std::string>(), HasSubstr("leads out of the outputs directory")) << path;
+    EXPECT_THAT(response_to("job")["error"].get<std::string>(), HasSubstr("leads out of the outputs directory"))
+        << path;
   }
   generate("job", "a", {{"output", {{"save_path", "deep/er/x.webp"}}}});
   EXPECT_TRUE(response_to("job")["success"]);
@@ -382,12 +383,26 @@ TEST_F(WorkerTest, ALineOfAHundredMegabytesIsRefusedInBoundedMemory) {
 
 TEST_F(WorkerTest, HostileLinesAreAllAnsweredAndTheNextGoodOneSucceeds) {
   start();
-  const std::string good = R"({"message_type":"inference_request","request_id":"g","data":{"prompt":"a cat","model_name":"sdxl","width":8,"height":8,"num_inference_steps":1}})";
+  const std::string good =
+      R"({"message_type":"inference_request","request_id":"g","data":{"prompt":"a cat","model_name":"sdxl","width":8,"height":8,"num_inference_steps":1}})";
   const std::vector<std::string> hostile = {
-      "", " ", "null", "[]", "{", "\"", std::string(10'000, '['), std::string(10'000, '{'), "\xff\xfe", "{\"a\":\"\\ud800\"}",
-      "{\"message_type\":\"status_request\",\"message_type\":\"status_request\"}", "1e999", "-", "{\"request_id\":NaN}",
+      "",
+      " ",
+      "null",
+      "[]",
+      "{",
+      "\"",
+      std::string(10'000, '['),
+      std::string(10'000, '{'),
+      "\xff\xfe",
+      "{\"a\":\"\\ud800\"}",
+      "{\"message_type\":\"status_request\",\"message_type\":\"status_request\"}",
+      "1e999",
+      "-",
+      "{\"request_id\":NaN}",
       R"({"message_type":"inference_request","data":{"prompt":"a","model_name":"sdxl","seed":99999999999999999999}})",
-      R"({"message_type":"inference_request","data":{"prompt":["a"],"model_name":{}}})", std::string("a\0b", 3)};
+      R"({"message_type":"inference_request","data":{"prompt":["a"],"model_name":{}}})",
+      std::string("a\0b", 3)};
   std::size_t answers = 0;
   for (const std::string& line : hostile) {
     send_line(line);
