@@ -149,7 +149,7 @@ int main(int argc, char** argv) try {
       const std::vector<float> time_ids(static_cast<std::size_t>(6 * batch), 512.0F);
       const float timestep = 500;
       const auto prompt = unet->prompt_keys(context);
-      const auto time = unet->time_rows(std::span(&timestep, 1), pooled, time_ids);
+      const auto time = unet->time_rows({.timesteps = std::span(&timestep, 1), .pooled = pooled, .time_ids = time_ids});
       const std::uint64_t before = unet_network.flops();
       const double seconds = bench::best_seconds(runs, [&] { (*unet)(latents, time[0], prompt); });
       const double gflop = 1e-9 * static_cast<double>(unet_network.flops() - before) / (runs + 1);

@@ -18,6 +18,10 @@ target_compile_options(darkroom_flags INTERFACE
   # Sums must not depend on where the compiler chose to fuse them; kernels ask for FMA explicitly.
   -ffp-contract=off)
 target_include_directories(darkroom_flags INTERFACE ${PROJECT_SOURCE_DIR}/src)
+if(DARKROOM_FUZZ)
+  # Coverage of the libraries under test, or a fuzzer is blind.
+  target_compile_options(darkroom_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 if(DARKROOM_SANITIZE)
   target_compile_options(darkroom_flags INTERFACE
     -fsanitize=${DARKROOM_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)

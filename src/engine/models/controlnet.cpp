@@ -49,11 +49,6 @@ std::vector<PromptKeys> ControlNet::prompt_keys(const Tensor& context) const {
   return engine::prompt_keys(prompt_projections_, context);
 }
 
-std::vector<TimeRows> ControlNet::time_rows(std::span<const float> timesteps, const Tensor& pooled,
-                                            std::span<const float> time_ids) const {
-  return time_embedding_(timesteps, pooled, time_ids);
-}
-
 void ControlNet::operator()(const Tensor& latents, const Tensor& embedded_picture, const TimeRows& time,
                             std::span<const PromptKeys> prompt, std::span<const float> scales,
                             ControlResiduals& sum) const {

@@ -21,8 +21,7 @@ class ControlNet {
   ControlNet(Network& network, const WeightSource& source, const ControlNetConfig& config, DType compute);
 
   std::vector<PromptKeys> prompt_keys(const Tensor& context) const;
-  std::vector<TimeRows> time_rows(std::span<const float> timesteps, const Tensor& pooled,
-                                  std::span<const float> time_ids) const;
+  std::vector<TimeRows> time_rows(const TimeInputs& inputs) const { return time_embedding_(inputs); }
   // Once per generation: picture [N,8H,8W,3] f32 in [0,1] → [N,H,W,C0] f32.
   Tensor embed(const Tensor& picture) const { return conditioning_embedding_(picture); }
 

@@ -56,11 +56,6 @@ std::vector<PromptKeys> Unet::prompt_keys(const Tensor& context) const {
   return engine::prompt_keys(prompt_projections_, context);
 }
 
-std::vector<TimeRows> Unet::time_rows(std::span<const float> timesteps, const Tensor& pooled,
-                                      std::span<const float> time_ids) const {
-  return time_embedding_(timesteps, pooled, time_ids);
-}
-
 Tensor Unet::operator()(const Tensor& latents, const TimeRows& time, std::span<const PromptKeys> prompt,
                         const ControlResiduals* control) const {
   std::vector<Tensor> skips;

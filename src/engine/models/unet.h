@@ -23,10 +23,9 @@ class Unet {
 
   const UnetConfig& config() const { return config_; }
 
-  // Once per generation. context [N,S,cross_attention_dim] f32; pooled [N,P] f32; time_ids [N, 5 or 6].
+  // Once per generation. context [N,S,cross_attention_dim] f32.
   std::vector<PromptKeys> prompt_keys(const Tensor& context) const;
-  std::vector<TimeRows> time_rows(std::span<const float> timesteps, const Tensor& pooled,
-                                  std::span<const float> time_ids) const;
+  std::vector<TimeRows> time_rows(const TimeInputs& inputs) const { return time_embedding_(inputs); }
 
   // One pass: latents [N,H,W,in_channels] f32, scaled for the timestep → the model's prediction [N,H,W,4] f32.
   Tensor operator()(const Tensor& latents, const TimeRows& time, std::span<const PromptKeys> prompt,

@@ -19,6 +19,19 @@ void append_sinusoid(float value, std::int64_t channels, std::vector<float>& out
   for (std::int64_t i = 0; i < half; ++i) out.push_back(std::sin(angle(i)));
 }
 
+// sin and cos of 1000·(scale − 1) at frequencies from 1 down to 1/10000: diffusers' get_guidance_scale_embedding.
+std::vector<float> guidance_sinusoid(float guidance_scale, std::int64_t channels) {
+  const std::int64_t half = channels / 2;
+  std::vector<float> embedding(static_cast<std::size_t>(channels));
+  for (std::int64_t i = 0; i < half; ++i) {
+    const float frequency = std::exp(-std::log(10000.0F) * static_cast<float>(i) / static_cast<float>(half - 1));
+    const float angle = 1000.0F * (guidance_scale - 1.0F) * frequency;
+    embedding[static_cast<std::size_t>(i)] = std::sin(angle);
+    embedding[static_cast<std::size_t>(half + i)] = std::cos(angle);
+  }
+  return embedding;
+}
+
 }  // namespace
 
 ResnetBlock ResnetBlock::load(const Loader& loader, std::int64_t in, std::int64_t out, int groups, float epsilon,
@@ -211,13 +224,17 @@ TimeEmbedding TimeEmbedding::load(const Loader& loader, const UnetConfig& config
           .add_linear_1 = Linear::load(loader / "add_embedding" / "linear_1",
                                        config.projection_class_embeddings_input_dim, width),
           .add_linear_2 = Linear::load(loader / "add_embedding" / "linear_2", width, width),
+          .cond_proj = config.time_cond_proj_dim > 0
+                           ? std::optional{Linear::load(loader / "time_embedding" / "cond_proj",
+                                                        config.time_cond_proj_dim, frequencies, /*has_bias=*/false)}
+                           : std::nullopt,
           .projections = Linear::load_joined(tables.time_projections, width, tables.time_channels),
           .frequency_channels = frequencies,
           .id_channels = config.addition_time_embed_dim};
 }
 
-std::vector<TimeRows> TimeEmbedding::operator()(std::span<const float> timesteps, const Tensor& pooled,
-                                                std::span<const float> time_ids) const {
+std::vector<TimeRows> TimeEmbedding::operator()(const TimeInputs& inputs) const {
+  const auto& [timesteps, pooled, time_ids, guidance_scale] = inputs;
   Backend& backend = linear_1.network->backend();
   const std::int64_t rows = pooled.dim(0);
   const std::size_t ids_per_row = time_ids.size() / static_cast<std::size_t>(rows);
@@ -246,6 +263,11 @@ std::vector<TimeRows> TimeEmbedding::operator()(std::span<const float> timesteps
   std::vector<float> sinusoids;
   for (const float timestep : timesteps) append_sinusoid(timestep, frequency_channels, sinusoids);
   const auto steps = static_cast<std::int64_t>(timesteps.size());
+  if (cond_proj) {
+    const std::vector<float> scale = guidance_sinusoid(guidance_scale, cond_proj->weight->packed().in);
+    const std::vector<float> projected = to_host((*cond_proj)(from_host(backend, scale, {1, cond_proj->weight->packed().in}), f32));
+    for (std::size_t i = 0; i < sinusoids.size(); ++i) sinusoids[i] += projected[i % projected.size()];
+  }
   const Tensor time_embedding =
       linear_2(linear_1(from_host(backend, sinusoids, {steps, frequency_channels}), silu_f32), f32);  // [steps,T]
 

@@ -116,20 +116,28 @@ struct Encoder {
                     std::vector<Tensor>& skips) const;
 };
 
+// What a generation tells the UNet besides the prompt's states.
+struct TimeInputs {
+  std::span<const float> timesteps;  // one a step
+  const Tensor& pooled;              // [N, P] f32
+  std::span<const float> time_ids;   // [N, 5 or 6]
+  float guidance_scale = 1.0F;       // for UNets that were distilled to take it as an input
+};
+
 // time_embedding, add_embedding and every block's time_emb_proj, for all steps of a generation at once.
 struct TimeEmbedding {
   Linear linear_1;      // time_embedding
   Linear linear_2;
   Linear add_linear_1;  // add_embedding
   Linear add_linear_2;
+  std::optional<Linear> cond_proj;  // of the guidance scale, in distilled (LCM) UNets
   Linear projections;   // every block's time_emb_proj, side by side
   std::int64_t frequency_channels = 0;  // of the timestep: block_out_channels[0]
   std::int64_t id_channels = 0;         // of each time id: addition_time_embed_dim
 
   static TimeEmbedding load(const Loader& loader, const UnetConfig& config, const UnetTables& tables);
-  // timesteps: one a step. pooled [N, P] f32, time_ids: [N, 5 or 6]. One TimeRows a step, of N rows.
-  std::vector<TimeRows> operator()(std::span<const float> timesteps, const Tensor& pooled,
-                                   std::span<const float> time_ids) const;
+  // One TimeRows a step, of N rows.
+  std::vector<TimeRows> operator()(const TimeInputs& inputs) const;
 };
 
 // Keys and values of a prompt's states [N, S, C] for each cross-attention layer, in the order of loading.

@@ -47,7 +47,9 @@ std::vector<HostTensor> Parameter::take_parts(const WeightSource& source) const 
 
 void Matrix::load(const WeightSource& source) {
   packed_.reset();  // before the new one is made: a switch of adapters needs no second copy
-  packed_ = backend_.pack({.use = use_, .compute = compute_, .parts = take_parts(source)});
+  const PackRequest request{.use = use_, .compute = compute_, .parts = take_parts(source)};
+  packed_ = backend_.pack(request);
+  for (const HostTensor& part : request.parts) release_pages(part);
 }
 
 void Vector::load(const WeightSource& source) {

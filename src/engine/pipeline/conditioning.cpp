@@ -1,61 +1,98 @@
 #include "engine/pipeline/conditioning.h"
 
+#include <algorithm>
+#include <numeric>
+#include <optional>
+
 #include "base/error.h"
+#include "engine/text/prompt.h"
 
 namespace darkroom::engine {
 namespace {
 
-// One prompt as both encoders see it, on the host.
-struct EncodedPrompt {
-  std::vector<float> context;  // [77, C_l + C_g]
-  std::vector<float> pooled;   // [P]
+// The texts of one prompt as each encoder's tokens. CLIP-L's are empty for a model without that encoder.
+struct PromptTokens {
+  EncodedPrompt first;
+  EncodedPrompt second;
 };
 
-// What an encoder makes of a text.
-struct EncodedText {
-  std::vector<float> states;  // [77, C]
-  std::vector<float> pooled;  // [P], of an encoder with a projection
+// What the encoders make of a prompt, on the host.
+struct PromptStates {
+  std::vector<float> context;  // [77·chunks, C_l + C_g]
+  std::vector<float> pooled;   // [P], of the first chunk
 };
 
-EncodedText encode_text(const TextEncoder& text, const std::string& words, const GenerationSpec& spec,
-                        std::vector<std::string>& warnings) {
-  const std::vector<TokenId> ids = value_or_throw(text.tokenizer.encode(words));
-  if (ids.size() > kTokensPerChunk) {
-    warnings.push_back(fmt::format("the prompt has {} tokens; those after the first {} have no effect", ids.size(), kTokensPerChunk));
-  }
-  EncodedText encoded;
-  const Tensor states = text.network->finite("text encoder", [&] {
-    const ClipTextOutput output = (*text.encoder)(text.tokenizer.pad_to_77(ids), 1, spec.clip_skip);
-    if (output.pooled.defined()) encoded.pooled = to_host(output.pooled);
-    return output.hidden_states;
-  });
-  encoded.states = to_host(states);
-  return encoded;
+EncodedPrompt tokens_of(const TextEncoder& text, const std::string& words, PromptSyntax syntax) {
+  return value_or_throw(syntax == PromptSyntax::webui ? encode_weighted_prompt(words, text.tokenizer)
+                                                      : encode_plain_prompt(words, text.tokenizer));
 }
 
-// [77, A] and [77, B] → [77, A + B]
-std::vector<float> beside(const std::vector<float>& a, const std::vector<float>& b) {
-  const std::size_t wide_a = a.size() / kTokensPerPrompt;
-  const std::size_t wide_b = b.size() / kTokensPerPrompt;
+PromptTokens tokens_of(const SdxlModel& model, const std::string& words, const std::string& words_2,
+                       PromptSyntax syntax, std::vector<std::string>& warnings) {
+  PromptTokens tokens{.first = {}, .second = tokens_of(model.text_encoder_2, words_2, syntax)};
+  if (model.text_encoder) tokens.first = tokens_of(*model.text_encoder, words, syntax);
+  // Both encoders cut the same text at the same place: said once.
+  for (const std::string* cut : {&tokens.first.cut, &tokens.second.cut}) {
+    if (cut->empty() || (cut == &tokens.second.cut && *cut == tokens.first.cut)) continue;
+    warnings.push_back(fmt::format("the text encoders take {} tokens; this has no effect: {}", kTokensPerChunk, *cut));
+  }
+  return tokens;
+}
+
+// States times the tokens' weights, then scaled so that the mean is what it was: the web UI's emphasis.
+void emphasise(const PromptChunk& chunk, std::vector<float>& states) {
+  const std::size_t width = states.size() / chunk.weights.size();
+  const double before = std::accumulate(states.begin(), states.end(), 0.0);
+  for (std::size_t i = 0; i < states.size(); ++i) states[i] *= chunk.weights[i / width];
+  const double after = std::accumulate(states.begin(), states.end(), 0.0);
+  if (after == 0.0) return;
+  const auto factor = static_cast<float>(before / after);
+  for (float& state : states) state *= factor;
+}
+
+// [77·chunks, C] of one encoder. `pooled`: where the first chunk's summary goes.
+std::vector<float> states_of(const TextEncoder& text, const EncodedPrompt& prompt, int clip_skip, std::vector<float>& pooled) {
+  std::vector<float> all;
+  for (const PromptChunk& chunk : prompt.chunks) {
+    Tensor summary;
+    const Tensor states = text.network->finite("text encoder", [&] {
+      ClipTextOutput output = (*text.encoder)(chunk.ids, 1, clip_skip);
+      summary = output.pooled;
+      return output.hidden_states;
+    });
+    if (summary.defined() && all.empty()) pooled = to_host(summary);
+    std::vector<float> values = to_host(states);
+    if (prompt.is_weighted()) emphasise(chunk, values);
+    all.insert(all.end(), values.begin(), values.end());
+  }
+  return all;
+}
+
+// [T, A] and [T, B] → [T, A + B]
+std::vector<float> beside(const std::vector<float>& a, const std::vector<float>& b, std::size_t tokens) {
   std::vector<float> joined;
   joined.reserve(a.size() + b.size());
-  for (std::size_t token = 0; token < kTokensPerPrompt; ++token) {
-    const auto from_a = a.begin() + static_cast<std::ptrdiff_t>(token * wide_a);
-    const auto from_b = b.begin() + static_cast<std::ptrdiff_t>(token * wide_b);
-    joined.insert(joined.end(), from_a, from_a + static_cast<std::ptrdiff_t>(wide_a));
-    joined.insert(joined.end(), from_b, from_b + static_cast<std::ptrdiff_t>(wide_b));
+  for (std::size_t token = 0; token < tokens; ++token) {
+    for (const std::vector<float>* part : {&a, &b}) {
+      const auto width = static_cast<std::ptrdiff_t>(part->size() / tokens);
+      const auto begin = part->begin() + static_cast<std::ptrdiff_t>(token) * width;
+      joined.insert(joined.end(), begin, begin + width);
+    }
   }
   return joined;
 }
 
-EncodedPrompt encode_prompt(const SdxlModel& model, const std::string& words, const std::string& words_2,
-                            const GenerationSpec& spec, std::vector<std::string>& warnings) {
-  EncodedText second = encode_text(model.text_encoder_2, words_2, spec, warnings);
-  if (!model.text_encoder) return {.context = std::move(second.states), .pooled = std::move(second.pooled)};
-  // Both encoders cut the same text at the same place: say so once.
-  std::vector<std::string> repeated;
-  const EncodedText first = encode_text(*model.text_encoder, words, spec, words == words_2 ? repeated : warnings);
-  return {.context = beside(first.states, second.states), .pooled = std::move(second.pooled)};
+PromptStates encode(const SdxlModel& model, PromptTokens tokens, std::size_t chunks, int clip_skip) {
+  PromptStates states;
+  extend_to(tokens.second, chunks, model.text_encoder_2.tokenizer);
+  states.context = states_of(model.text_encoder_2, tokens.second, clip_skip, states.pooled);
+  if (model.text_encoder) {
+    extend_to(tokens.first, chunks, model.text_encoder->tokenizer);
+    std::vector<float> unused;
+    states.context = beside(states_of(*model.text_encoder, tokens.first, clip_skip, unused), states.context,
+                            chunks * kTokensPerPrompt);
+  }
+  return states;
 }
 
 // Sizes as the UNet takes them: (height, width), then (top, left).
@@ -92,21 +129,31 @@ TimeIds time_ids(const SdxlModel& model, const GenerationSpec& spec) {
 
 Conditioning encode_prompts(const SdxlModel& model, const GenerationSpec& spec, int pictures, bool unguided,
                             std::vector<std::string>& warnings) {
-  const EncodedPrompt guided = encode_prompt(model, spec.prompt, spec.prompt_2.value_or(spec.prompt), spec, warnings);
-  EncodedPrompt negative;
+  const PromptTokens guided_tokens =
+      tokens_of(model, spec.prompt, spec.prompt_2.value_or(spec.prompt), spec.prompt_syntax, warnings);
   const bool given = spec.negative_prompt.has_value() || spec.negative_prompt_2.has_value();
-  if (unguided && !given && model.checkpoint.info.force_zeros_for_empty_prompt) {
-    negative = {.context = std::vector<float>(guided.context.size()), .pooled = std::vector<float>(guided.pooled.size())};
-  } else if (unguided) {
+  const bool zeros = !given && model.checkpoint.info.force_zeros_for_empty_prompt;
+  std::optional<PromptTokens> negative_tokens;
+  if (unguided && !zeros) {
     const std::string words = spec.negative_prompt.value_or("");
-    negative = encode_prompt(model, words, spec.negative_prompt_2.value_or(words), spec, warnings);
+    negative_tokens = tokens_of(model, words, spec.negative_prompt_2.value_or(words), spec.prompt_syntax, warnings);
   }
+  // Every row of a pass has equally many tokens.
+  std::size_t chunks = std::max(guided_tokens.first.chunks.size(), guided_tokens.second.chunks.size());
+  if (negative_tokens) {
+    chunks = std::max({chunks, negative_tokens->first.chunks.size(), negative_tokens->second.chunks.size()});
+  }
+  const PromptStates guided = encode(model, guided_tokens, chunks, spec.clip_skip);
+  const PromptStates negative = negative_tokens
+                                    ? encode(model, *negative_tokens, chunks, spec.clip_skip)
+                                    : PromptStates{.context = std::vector<float>(guided.context.size()),
+                                                   .pooled = std::vector<float>(guided.pooled.size())};
   const TimeIds ids = time_ids(model, spec);
 
   std::vector<float> context;
   std::vector<float> pooled;
   Conditioning conditioning;
-  const auto append_rows = [&](const EncodedPrompt& prompt, const std::vector<float>& sizes) {
+  const auto append_rows = [&](const PromptStates& prompt, const std::vector<float>& sizes) {
     for (int i = 0; i < pictures; ++i) {
       context.insert(context.end(), prompt.context.begin(), prompt.context.end());
       pooled.insert(pooled.end(), prompt.pooled.begin(), prompt.pooled.end());
@@ -118,7 +165,7 @@ Conditioning encode_prompts(const SdxlModel& model, const GenerationSpec& spec, 
 
   Backend& backend = model.unet_network->backend();
   const std::int64_t rows = unguided ? 2 * pictures : pictures;
-  const auto tokens = static_cast<std::int64_t>(kTokensPerPrompt);
+  const auto tokens = static_cast<std::int64_t>(chunks * kTokensPerPrompt);
   conditioning.context = from_host(backend, context, {rows, tokens, static_cast<std::int64_t>(context.size()) / (rows * tokens)});
   conditioning.pooled = from_host(backend, pooled, {rows, static_cast<std::int64_t>(pooled.size()) / rows});
   return conditioning;

@@ -12,7 +12,7 @@ namespace darkroom::engine {
 
 // Rows in the order in which the UNet gets them: the unguided ones, where there are any, then the guided; one a picture.
 struct Conditioning {
-  Tensor context;               // [R, 77, C] f32
+  Tensor context;               // [R, 77·chunks, C] f32
   Tensor pooled;                // [R, P] f32
   std::vector<float> time_ids;  // [R, 6]; the refiner's [R, 5]
 };

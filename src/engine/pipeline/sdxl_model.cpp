@@ -3,13 +3,9 @@
 namespace darkroom::engine {
 namespace {
 
-// compat(transformers): CLIP-L's tokenizer pads with its end-of-text token, OpenCLIP's with "!".
-constexpr TokenId kPadClipL = 49407;
-constexpr TokenId kPadOpenClip = 0;
-
 TextEncoder load_text_encoder(Backend& backend, const ModelPart<ClipTextConfig>& part, DType compute,
-                              const std::optional<std::filesystem::path>& tokenizer, TokenId pad_id) {
-  TextEncoder text{.tokenizer = tokenizer ? value_or_throw(ClipTokenizer::open(*tokenizer)) : open_clip ? ClipTokenizer::clip_g() : ClipTokenizer::clip_l(),
+                              ClipTokenizer tokenizer) {
+  TextEncoder text{.tokenizer = std::move(tokenizer),
                    .network = std::make_unique<Network>(backend),
                    .encoder = nullptr};
   text.encoder = std::make_unique<ClipTextEncoder>(*text.network, *part.weights, part.config, compute);
@@ -48,10 +44,14 @@ void Autoencoder::scale(std::span<float> latents) const {
 SdxlModel::SdxlModel(Backend& backend, Checkpoint files, const ComputeTypes& compute)
     : checkpoint(std::move(files)),
       types(compute),
-      text_encoder_2(load_text_encoder(backend, checkpoint.text_encoder_2, types.model, checkpoint.tokenizer_2, kPadOpenClip)),
+      text_encoder_2(load_text_encoder(backend, checkpoint.text_encoder_2, types.model,
+                                       checkpoint.tokenizer_2 ? value_or_throw(ClipTokenizer::open(*checkpoint.tokenizer_2))
+                                                              : ClipTokenizer::clip_g())),
       unet_network(std::make_unique<Network>(backend)) {
   if (checkpoint.text_encoder) {
-    text_encoder = load_text_encoder(backend, *checkpoint.text_encoder, types.model, checkpoint.tokenizer, kPadClipL);
+    text_encoder = load_text_encoder(backend, *checkpoint.text_encoder, types.model,
+                                     checkpoint.tokenizer ? value_or_throw(ClipTokenizer::open(*checkpoint.tokenizer))
+                                                          : ClipTokenizer::clip_l());
   }
   unet = std::make_unique<Unet>(*unet_network, *checkpoint.unet.weights, checkpoint.unet.config, types.model);
   if (checkpoint.vae) vae = Autoencoder::load(backend, *checkpoint.vae, types.vae);

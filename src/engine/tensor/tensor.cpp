@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/error.h"
 
@@ -61,6 +63,15 @@ Tensor Tensor::slice_batch(std::int64_t begin, std::int64_t count) const {
   const std::int64_t rows_per_item = rows() / dim(0);
   view.offset_bytes_ += static_cast<std::size_t>(begin * rows_per_item * row_stride_) * size_of(type_);
   return view;
+}
+
+void release_pages(const HostTensor& tensor) {
+  if (!tensor.mapped) return;
+  // Whole pages only: those at the ends also hold the neighbours' data.
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = (reinterpret_cast<std::uintptr_t>(tensor.data) + page - 1) / page * page;
+  const auto end = (reinterpret_cast<std::uintptr_t>(tensor.data) + tensor.bytes()) / page * page;
+  if (end > begin) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
 }  // namespace darkroom::engine

@@ -103,9 +103,14 @@ struct HostTensor {
   Shape shape;
   const std::byte* data = nullptr;
   std::shared_ptr<const void> owner;  // keeps data alive
+  bool mapped = false;                // data lies in a mapped file, whose pages can be read again
 
   std::int64_t elements() const { return shape.elements(); }
   std::size_t bytes() const { return static_cast<std::size_t>(elements()) * size_of(dtype); }
 };
+
+// Takes the pages of a mapped tensor out of this process's memory; reading them brings them back from the file. Does
+// nothing for others.
+void release_pages(const HostTensor& tensor);
 
 }  // namespace darkroom::engine

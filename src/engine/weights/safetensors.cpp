@@ -183,7 +183,11 @@ Result<SafetensorsFile> SafetensorsFile::open(const std::filesystem::path& path)
   auto mapped = MappedFile::open(path);
   if (!mapped) return tl::unexpected(std::move(mapped.error()));
   const std::span<const std::byte> bytes = (*mapped)->bytes();
-  return parse(bytes, std::move(*mapped), path.string());
+  auto file = parse(bytes, std::move(*mapped), path.string());
+  if (file) {
+    for (HostTensor& tensor : file->tensors_) tensor.mapped = true;
+  }
+  return file;
 }
 
 Result<SafetensorsFile> SafetensorsFile::parse(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,

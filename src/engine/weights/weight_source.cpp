@@ -33,6 +33,7 @@ HostTensor transposed(const HostTensor& tensor) {
   result.shape = {tensor.shape[1], tensor.shape[0]};
   result.data = data->data();
   result.owner = std::move(data);
+  result.mapped = false;
   return result;
 }
 

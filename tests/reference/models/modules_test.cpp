@@ -79,6 +79,13 @@ class Modules : public testing::TestWithParam<std::string> {
 
   Checkpoint checkpoint(const std::string& name) { return value_or_throw(open_checkpoint(tiny_model(name))); }
 
+  template <class Model>
+  std::vector<TimeRows> rows(const Model& model, const float& t, const std::string& prefix) {
+    return model.time_rows({.timesteps = std::span(&t, 1),
+                            .pooled = dense(*backend_, vectors_.get(prefix + "pooled")),
+                            .time_ids = vectors_.get(prefix + "time_ids").values});
+  }
+
   float timestep(const std::string& name) { return vectors_.get(name).values.at(0); }
 };
 
@@ -108,8 +115,7 @@ TEST_P(Modules, UnetPredictsWhatDiffusersPredicts) {
     const std::string prefix = "unet." + name + ".";
     const auto prompt = unet.prompt_keys(dense(*backend_, vectors_.get(prefix + "context")));
     const float t = timestep(prefix + "timestep");
-    const auto time = unet.time_rows(std::span(&t, 1), dense(*backend_, vectors_.get(prefix + "pooled")),
-                                     vectors_.get(prefix + "time_ids").values);
+    const auto time = rows(unet, t, prefix);
     const Tensor out = unet(channels_last(*backend_, vectors_.get(prefix + "sample")), time[0], prompt);
     expect_close(channels_first(out), vectors_.get(prefix + "out"));
   }
@@ -120,8 +126,7 @@ TEST_P(Modules, SingleFileCheckpointIsTheSameUnet) {
   const Unet unet(network_, *model.unet.weights, model.unet.config, DType::f32);
   const auto prompt = unet.prompt_keys(dense(*backend_, vectors_.get("unet.wide.context")));
   const float t = timestep("unet.wide.timestep");
-  const auto time = unet.time_rows(std::span(&t, 1), dense(*backend_, vectors_.get("unet.wide.pooled")),
-                                   vectors_.get("unet.wide.time_ids").values);
+  const auto time = rows(unet, t, "unet.wide.");
   const Tensor out = unet(channels_last(*backend_, vectors_.get("unet.wide.sample")), time[0], prompt);
   expect_close(channels_first(out), vectors_.get("unet.wide.out"));
 }
@@ -131,8 +136,7 @@ TEST_P(Modules, RefinerUnetPredictsWhatDiffusersPredicts) {
   const Unet unet(network_, *model.unet.weights, model.unet.config, DType::f32);
   const auto prompt = unet.prompt_keys(dense(*backend_, vectors_.get("refiner.context")));
   const float t = 200;
-  const auto time = unet.time_rows(std::span(&t, 1), dense(*backend_, vectors_.get("refiner.pooled")),
-                                   vectors_.get("refiner.time_ids").values);
+  const auto time = rows(unet, t, "refiner.");
   const Tensor out = unet(channels_last(*backend_, vectors_.get("refiner.sample")), time[0], prompt);
   expect_close(channels_first(out), vectors_.get("refiner.out"));
 }
@@ -147,20 +151,18 @@ TEST_P(Modules, ControlNetAddsWhatDiffusersAdds) {
     const std::string unet_prefix = "unet." + name + ".";
     const std::string prefix = "controlnet." + name + ".";
     const Tensor context = dense(*backend_, vectors_.get(unet_prefix + "context"));
-    const Tensor pooled = dense(*backend_, vectors_.get(unet_prefix + "pooled"));
-    const auto& ids = vectors_.get(unet_prefix + "time_ids").values;
     const float t = timestep(unet_prefix + "timestep");
     const Tensor sample = channels_last(*backend_, vectors_.get(unet_prefix + "sample"));
     const Tensor picture = control.embed(channels_last(*backend_, vectors_.get(prefix + "cond")));
     ControlResiduals sum;
     const std::vector<float> scales(control.scale_count(), 1.0F);
-    control(sample, picture, control.time_rows(std::span(&t, 1), pooled, ids)[0], control.prompt_keys(context), scales, sum);
+    control(sample, picture, rows(control, t, unet_prefix)[0], control.prompt_keys(context), scales, sum);
     for (std::size_t i = 0; i < sum.down.size(); ++i) {
       SCOPED_TRACE(i);
       expect_close(channels_first(sum.down[i]), vectors_.get(prefix + "down." + std::to_string(i)));
     }
     expect_close(channels_first(sum.mid), vectors_.get(prefix + "mid"));
-    const Tensor out = unet(sample, unet.time_rows(std::span(&t, 1), pooled, ids)[0], unet.prompt_keys(context), &sum);
+    const Tensor out = unet(sample, rows(unet, t, unet_prefix)[0], unet.prompt_keys(context), &sum);
     expect_close(channels_first(out), vectors_.get(prefix + "unet_out"));
   }
 }
@@ -192,6 +194,25 @@ TEST_P(Modules, NonFiniteResultsNameTheLayer) {
   } catch (const Failure& failure) {
     EXPECT_NE(failure.error().message.find("post_quant_conv"), std::string::npos) << failure.error().message;
   }
+}
+
+TEST(Loader, RefusesATensorOfAnotherShapeWithItsPathBothShapesAndTheFile) {
+  const auto backend = make_ref_backend();
+  Network network(*backend);
+  const Checkpoint model = value_or_throw(open_checkpoint(tiny_model("tiny-base-single-file")));
+  const Loader resnet = Loader(network, *model.unet.weights, DType::f32) / "down_blocks" / 1 / "resnets" / 0;
+  EXPECT_EQ(resnet.take("conv1.weight", {64, 32, 3, 3}).shape, (Shape{64, 32, 3, 3}));
+  try {
+    resnet.take("conv1.weight", {64, 64, 3, 3});
+    FAIL() << "took a tensor of another shape";
+  } catch (const Failure& failure) {
+    EXPECT_EQ(failure.error().code, ErrorCode::corrupt_data);
+    const std::string message = failure.what();
+    EXPECT_NE(message.find("down_blocks.1.resnets.0.conv1.weight: expected [64,64,3,3], file has [64,32,3,3]"),
+              std::string::npos) << message;
+    EXPECT_NE(message.find("tiny-base-single-file.safetensors"), std::string::npos) << message;
+  }
+  EXPECT_THROW(resnet.take("conv3.weight", {1}), Failure);
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, Modules, testing::Values("ref", "cpu"), [](const auto& test) { return test.param; });

@@ -12,7 +12,6 @@
 #include <gtest/gtest.h>
 
 #include "engine/weights/json_file.h"
-#include "engine/weights/weight_scope.h"
 #include "tests/support/tiny_models.h"
 #include "tests/unit/weights/weights_support.h"
 
@@ -240,28 +239,6 @@ TEST(Checkpoint, AStrangeTensorInTheUnetIsRefusedByName) {
   ASSERT_FALSE(checkpoint);
   EXPECT_EQ(checkpoint.error().code, ErrorCode::unsupported);
   EXPECT_THAT(checkpoint.error().message, HasSubstr("model.diffusion_model.ipadapter.weight"));
-}
-
-TEST(Checkpoint, AMissingTensorFailsWhereItIsTakenWithItsPathAndFile) {
-  const Checkpoint file = opened("tiny-base-single-file");
-  const WeightScope root(file.unet.weights);
-  const WeightScope resnet = root / "down_blocks" / 1 / "resnets" / 0;
-  EXPECT_EQ(resnet.path(), "down_blocks.1.resnets.0");
-  EXPECT_EQ((resnet / "conv1").take("weight", {64, 32, 3, 3}).shape, (Shape{64, 32, 3, 3}));
-  try {
-    (resnet / "conv1").take("weight", {64, 64, 3, 3});
-    FAIL() << "took a tensor of another shape";
-  } catch (const Failure& failure) {
-    EXPECT_EQ(failure.error().code, ErrorCode::corrupt_data);
-    EXPECT_THAT(failure.what(),
-                HasSubstr("down_blocks.1.resnets.0.conv1.weight: expected [64,64,3,3], file has [64,32,3,3]"));
-    EXPECT_THAT(failure.what(), HasSubstr("tiny-base-single-file.safetensors"));
-  }
-  EXPECT_THROW((resnet / "conv3").take("weight", {1}), Failure);
-  EXPECT_FALSE((resnet / "conv3").has("weight"));
-  const auto left = root.not_taken();
-  EXPECT_EQ(left.size(), file.unet.weights->names().size() - 1);
-  EXPECT_FALSE(std::ranges::binary_search(left, "down_blocks.1.resnets.0.conv1.weight"));
 }
 
 TEST(Checkpoint, AnIncompleteFolderListsWhatIsMissing) {

@@ -1,0 +1,204 @@
+// Whole runs against diffusers' (tests/reference/VECTORS.md): in float32 every pixel within 2 of 255, from the folder
+// and from the single file alike.
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "engine/image/codec.h"
+#include "engine/image/compare.h"
+#include "engine/pipeline/engine.h"
+#include "tests/support/tiny_models.h"
+#include "tests/support/vectors.h"
+
+namespace darkroom::engine {
+namespace {
+
+using nlohmann::json;
+using test::tiny_model;
+
+std::filesystem::path case_file(const std::string& name) { return test::vectors_dir() / "pipelines" / name; }
+
+// diffusers' order is height, width.
+Size size_from(const json& pair) { return {.width = pair.at(1).get<int>(), .height = pair.at(0).get<int>()}; }
+
+GenerationSpec spec_of(const std::string& name) {
+  std::ifstream file(case_file(name + ".json"));
+  const json request = json::parse(file);
+  GenerationSpec spec;
+  spec.model = tiny_model(request.at("model"));
+  spec.prompt = request.at("prompt");
+  if (request.contains("negative_prompt")) spec.negative_prompt = request.at("negative_prompt");
+  if (request.contains("prompt_2")) spec.prompt_2 = request.at("prompt_2");
+  if (request.value("prompt_syntax", "plain") == "webui") spec.prompt_syntax = PromptSyntax::webui;
+  spec.width = request.at("width");
+  spec.height = request.at("height");
+  spec.steps = request.at("steps");
+  spec.guidance_scale = request.at("guidance_scale");
+  spec.guidance_rescale = request.value("guidance_rescale", 0.0F);
+  spec.clip_skip = request.value("clip_skip", 0);
+  spec.seed = request.at("seed");
+  spec.batch_size = request.at("batch");
+  spec.precision = Precision::float32;
+  spec.scheduler.name = request.at("scheduler");
+  const json config = request.value("scheduler_config", json::object());
+  for (const auto& [key, value] : config.items()) spec.scheduler.options.emplace_back(key, value.dump());
+  MicroConditioning& micro = spec.micro_conditioning;
+  if (request.contains("original_size")) micro.original_size = size_from(request.at("original_size"));
+  if (request.contains("target_size")) micro.target_size = size_from(request.at("target_size"));
+  if (request.contains("crops_coords_top_left")) {
+    micro.crop_top_left = {.x = request.at("crops_coords_top_left").at(1), .y = request.at("crops_coords_top_left").at(0)};
+  }
+  return spec;
+}
+
+Image picture_of(const std::string& file_name) {
+  std::ifstream file(case_file(file_name), std::ios::binary);
+  std::stringstream bytes;
+  bytes << file.rdbuf();
+  const std::string text = bytes.str();
+  return to_rgb(value_or_throw(decode_image(std::as_bytes(std::span(text)))));
+}
+
+Image as_image(const GeneratedPicture& picture) {
+  Image image(picture.width, picture.height, 3);
+  image.pixels = picture.rgb;
+  return image;
+}
+
+class Silent final : public ProgressSink {
+ public:
+  void stage(std::string_view) override {}
+  void step(const StepProgress& progress) override { latents.emplace_back(progress.latents.begin(), progress.latents.end()); }
+  std::vector<std::vector<float>> latents;
+};
+
+// One engine for all cases, so that each model is laid out once a process.
+Engine& engine() {
+  static Engine shared({.device = "cpu"});
+  return shared;
+}
+
+GenerationResult run(const GenerationSpec& spec, Silent& progress) {
+  const CancelToken never;
+  return engine().generate(spec, progress, never);
+}
+
+struct CaseName {
+  std::string name;
+  bool single_file = false;
+};
+
+void PrintTo(const CaseName& c, std::ostream* out) { *out << c.name; }
+
+class Pipelines : public testing::TestWithParam<CaseName> {};
+
+TEST_P(Pipelines, MakeThePicturesThatDiffusersMakes) {
+  const auto& [name, single_file] = GetParam();
+  GenerationSpec spec = spec_of(name);
+  if (single_file) spec.model = tiny_model("tiny-base-single-file");
+  Silent progress;
+  const GenerationResult result = run(spec, progress);
+
+  const test::Vectors vectors = test::Vectors::open("pipelines/" + name + ".safetensors");
+  const test::Vector& wanted = vectors.get("step_latents");  // [steps, N, C, h, w]
+  ASSERT_EQ(static_cast<std::int64_t>(progress.latents.size()), wanted.shape[0]);
+  const auto pixels = static_cast<std::size_t>(wanted.shape[3] * wanted.shape[4]);
+  const auto each = 4 * pixels;
+  for (std::size_t step = 0; step < progress.latents.size(); ++step) {
+    const std::vector<float>& got = progress.latents[step];
+    double worst = 0;
+    double largest = 0;
+    for (std::size_t i = 0; i < got.size(); ++i) {
+      const std::size_t picture = i / each, pixel = i % each / 4, channel = i % 4;
+      const float want = wanted.values[step * got.size() + picture * each + channel * pixels + pixel];
+      worst = std::max(worst, static_cast<double>(std::abs(got[i] - want)));
+      largest = std::max(largest, static_cast<double>(std::abs(want)));
+    }
+    EXPECT_LT(worst, 5e-3 * largest) << "latents after step " << step;
+  }
+  ASSERT_EQ(static_cast<int>(result.pictures.size()), spec.batch_size);
+  for (std::size_t i = 0; i < result.pictures.size(); ++i) {
+    EXPECT_LE(max_difference(as_image(result.pictures[i]), picture_of(name + "-" + std::to_string(i) + ".png")), 2);
+    EXPECT_EQ(result.pictures[i].seed, spec.seed + i);
+  }
+}
+
+constexpr const char* kCases[] = {
+    "txt2img-no-negative", "txt2img-empty-negative", "txt2img-negative", "txt2img-batch3", "txt2img-cfg1",
+    "txt2img-wide", "txt2img-odd-latent", "sched-dpmpp2m", "sched-dpmpp2m-karras", "sched-sde-karras",
+    "sched-euler-ancestral", "sched-ddim", "sched-unipc", "sched-heun", "sched-kdpm2", "sched-kdpm2-ancestral",
+    "sched-lms", "sched-pndm", "sched-singlestep", "micro-conditioning", "v-prediction-ztsnr", "lcm-4",
+    "guidance-rescale", "clip-skip-1", "prompt-weights", "prompt-long",
+};
+
+std::vector<CaseName> all_cases() {
+  std::vector<CaseName> cases;
+  for (const char* name : kCases) {
+    cases.push_back({name});
+    if (std::string_view(name) != "v-prediction-ztsnr") cases.push_back({name, true});
+  }
+  return cases;
+}
+
+INSTANTIATE_TEST_SUITE_P(Diffusers, Pipelines, testing::ValuesIn(all_cases()), [](const auto& test) {
+  std::string name = test.param.name + (test.param.single_file ? "_single_file" : "_folder");
+  for (char& c : name) {
+    if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = '_';
+  }
+  return name;
+});
+
+TEST(Bfloat16, StaysWithin30DecibelsOfFloat32OverEightSteps) {
+  for (const char* name : {"txt2img-negative", "txt2img-odd-latent", "sched-dpmpp2m-karras", "sched-euler-ancestral"}) {
+    GenerationSpec spec = spec_of(name);
+    Silent progress;
+    const GenerationResult exact = run(spec, progress);
+    spec.precision = Precision::bfloat16;
+    const GenerationResult fast = run(spec, progress);
+    const double decibels = psnr(as_image(exact.pictures[0]), as_image(fast.pictures[0]));
+    EXPECT_GE(decibels, 30.0) << name;
+  }
+}
+
+TEST(Batch, EachPictureIsTheSameBytesAsAlone) {
+  GenerationSpec spec = spec_of("txt2img-batch3");
+  Silent progress;
+  const GenerationResult together = run(spec, progress);
+  spec.batch_size = 1;
+  for (std::size_t i = 0; i < together.pictures.size(); ++i) {
+    spec.seed = together.pictures[i].seed;
+    EXPECT_EQ(run(spec, progress).pictures[0].rgb, together.pictures[i].rgb) << "picture " << i;
+  }
+}
+
+TEST(Cancel, EndsTheJobBeforeTheNextStep) {
+  class CancelAtStep2 final : public ProgressSink {
+   public:
+    explicit CancelAtStep2(CancelToken& token) : token_(token) {}
+    void stage(std::string_view) override {}
+    void step(const StepProgress& progress) override {
+      last = progress.step;
+      if (progress.step == 2) token_.cancel(ErrorCode::cancelled);
+    }
+    int last = 0;
+
+   private:
+    CancelToken& token_;
+  };
+  CancelToken token;
+  CancelAtStep2 progress(token);
+  try {
+    engine().generate(spec_of("txt2img-cfg1"), progress, token);
+    FAIL() << "was not cancelled";
+  } catch (const Failure& failure) {
+    EXPECT_EQ(failure.error().code, ErrorCode::cancelled);
+  }
+  EXPECT_EQ(progress.last, 2);
+}
+
+}  // namespace
+}  // namespace darkroom::engine
