@@ -3,14 +3,14 @@
 #include <cstdio>
 #include <exception>
 
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
-#include <fmt/format.h>
-
 #include "base/fd.h"
 #include "config/config_flags.h"
+#include "worker/sandbox.h"
 #include "worker/worker.h"
 
 namespace darkroom {
@@ -40,7 +40,8 @@ Fd take_signals() {
 int run(int argc, char** argv) {
   ConfigFlags flags;
   bool allow_any_path = false;
-  CLI::App app("Makes pictures for a parent that speaks the protocol over standard input and output.", "darkroom-worker");
+  CLI::App app("Makes pictures for a parent that speaks the protocol over standard input and output.",
+               "darkroom-worker");
   app.set_version_flag("--version", DARKROOM_VERSION);
   flags.add(app);
   app.add_flag("--allow-any-path", allow_any_path,
@@ -60,6 +61,12 @@ int run(int argc, char** argv) {
   const Fd signals = take_signals();
   const auto reach = allow_any_path ? ModelDirectories::Reach::anywhere : ModelDirectories::Reach::inside;
   Worker worker(*config, reach, {.input = STDIN_FILENO, .output = output.get(), .signals = signals.get()});
+  if (config->worker.sandbox) {
+    // A kernel without seccomp is no reason not to work; that it is missing is said.
+    if (const Result<void> entered = enter_sandbox(); !entered) {
+      fmt::print(stderr, "darkroom-worker: not isolated: {}\n", entered.error().message);
+    }
+  }
   worker.run();
   return 0;
 }

@@ -33,7 +33,8 @@ Error as_error(const std::vector<Complaint>& complaints) {
 
 std::string expected(std::string_view what, const json& found) {
   constexpr std::size_t kShown = 60;
-  if (found.is_structured()) return fmt::format("expected {}, found {}", what, found.is_array() ? "a list" : "an object");
+  if (found.is_structured())
+    return fmt::format("expected {}, found {}", what, found.is_array() ? "a list" : "an object");
   std::string text = found.dump(-1, ' ', /*ensure_ascii=*/true);
   if (text.size() > kShown) text = text.substr(0, kShown) + "…";
   return fmt::format("expected {}, found {}", what, text);
@@ -76,7 +77,8 @@ std::string read_signed(const json& value, std::int64_t low, std::int64_t high, 
     out = static_cast<std::int64_t>(value.get<double>());
   } else if (value.is_number_unsigned()) {
     const auto wide = value.get<std::uint64_t>();
-    if (wide > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) return out_of_range(value, low, high);
+    if (wide > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
+      return out_of_range(value, low, high);
     out = static_cast<std::int64_t>(wide);
   } else if (value.is_number_integer()) {
     out = value.get<std::int64_t>();
@@ -142,9 +144,12 @@ void JsonReader::finish() {
 std::string JsonReader::pointer_of(std::string_view key) const {
   std::string pointer = pointer_ + "/";
   for (const char c : key) {
-    if (c == '~') pointer += "~0";
-    else if (c == '/') pointer += "~1";
-    else pointer += c;
+    if (c == '~')
+      pointer += "~0";
+    else if (c == '/')
+      pointer += "~1";
+    else
+      pointer += c;
   }
   return pointer;
 }

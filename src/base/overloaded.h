@@ -8,4 +8,7 @@ struct Overloaded : Functions... {
   using Functions::operator()...;
 };
 
+template <class... Functions>
+Overloaded(Functions...) -> Overloaded<Functions...>;
+
 }  // namespace darkroom

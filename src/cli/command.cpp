@@ -8,17 +8,26 @@ namespace darkroom {
 
 int exit_code(ErrorCode code) {
   switch (code) {
-    case ErrorCode::invalid_argument: return kExitUsage;
-    case ErrorCode::not_found: return 3;
-    case ErrorCode::unsupported: return 4;
-    case ErrorCode::corrupt_data: return 5;
+    case ErrorCode::invalid_argument:
+      return kExitUsage;
+    case ErrorCode::not_found:
+      return 3;
+    case ErrorCode::unsupported:
+      return 4;
+    case ErrorCode::corrupt_data:
+      return 5;
     case ErrorCode::out_of_memory:
-    case ErrorCode::overloaded: return 6;
-    case ErrorCode::timed_out: return 7;
-    case ErrorCode::worker_lost: return 8;
-    case ErrorCode::cancelled: return 130;  // as shells show Ctrl-C
+    case ErrorCode::overloaded:
+      return 6;
+    case ErrorCode::timed_out:
+      return 7;
+    case ErrorCode::worker_lost:
+      return 8;
+    case ErrorCode::cancelled:
+      return 130;  // as shells show Ctrl-C
     case ErrorCode::conflict:
-    case ErrorCode::internal: return 1;
+    case ErrorCode::internal:
+      return 1;
   }
   DR_ASSERT(false);
 }

@@ -2,9 +2,8 @@
 #include <algorithm>
 #include <utility>
 
-#include <unistd.h>
-
 #include <CLI/CLI.hpp>
+#include <unistd.h>
 
 #include "cli/commands.h"
 #include "cli/generate_flags.h"
@@ -50,7 +49,8 @@ class Generate final : public Command {
   tl::expected<GenerationRequest, Refusal> request_from_flags(const Limits& limits) const {
     std::vector<Complaint> complaints;
     nlohmann::json data = flags_.data(complaints);
-    if (!data.contains("output") || !data["output"].contains("save_path")) complaints.push_back({"--output", "is required"});
+    if (!data.contains("output") || !data["output"].contains("save_path"))
+      complaints.push_back({"--output", "is required"});
     // Who waits at a terminal has Ctrl-C.
     data["metadata"]["timeout"] = limits.max_timeout;
     auto request = decode_generation(data, limits);

@@ -91,7 +91,8 @@ std::string as_loras(const Texts& texts, json& value) {
   value = {{"enabled", true}, {"models", json::array()}};
   for (const std::string& text : texts) {
     const std::vector<std::string_view> parts = split(text, ':');
-    if (parts.empty() || parts.size() > 3) return fmt::format("is \"{}\", must have the form MODEL[:WEIGHT[:WEIGHT]]", text);
+    if (parts.empty() || parts.size() > 3)
+      return fmt::format("is \"{}\", must have the form MODEL[:WEIGHT[:WEIGHT]]", text);
     json lora = {{"name", path_or_name(std::string(parts[0]))}};
     if (parts.size() > 1) lora["weight"] = number_or_text(parts[1]);
     if (parts.size() > 2) lora["text_encoder_weight"] = number_or_text(parts[2]);
@@ -108,7 +109,8 @@ std::string as_controlnets(const Texts& texts, json& value) {
     const std::vector<std::string_view> parts =
         split(std::string_view(text).substr(equals == std::string::npos ? text.size() : equals + 1), ':');
     if (equals == 0 || parts.empty() || parts[0].empty()) {
-      return fmt::format("is \"{}\", must have the form MODEL=IMAGE[:SCALE[:START[:END]]][:type=NAME][:preprocess=NAME]", text);
+      return fmt::format(
+          "is \"{}\", must have the form MODEL=IMAGE[:SCALE[:START[:END]]][:type=NAME][:preprocess=NAME]", text);
     }
     json use = {{"model", path_or_name(text.substr(0, equals))}, {"control_image", fs::absolute(parts[0]).string()}};
     constexpr std::array kNumbers = {"conditioning_scale", "start", "end"};
@@ -139,7 +141,8 @@ std::string as_embeddings(const Texts& texts, json& value) {
   value = json::array();
   for (const std::string& text : texts) {
     const std::size_t equals = text.find('=');
-    if (equals == 0 || equals == std::string::npos) return fmt::format("is \"{}\", must have the form TOKEN=MODEL", text);
+    if (equals == 0 || equals == std::string::npos)
+      return fmt::format("is \"{}\", must have the form TOKEN=MODEL", text);
     value.push_back({{"token", text.substr(0, equals)}, {"model", path_or_name(text.substr(equals + 1))}});
   }
   return "";
@@ -150,9 +153,11 @@ std::string as_embeddings(const Texts& texts, json& value) {
 void GenerateFlags::add_text_to_image(CLI::App& app) {
   add(app, "Picture",
       {
-          {"--model", "/models/base", "SDXL checkpoint: a file, a folder, or a name in the models directories", "MODEL", as_model},
+          {"--model", "/models/base", "SDXL checkpoint: a file, a folder, or a name in the models directories", "MODEL",
+           as_model},
           {"--prompt", "/prompt", "what the picture shows", "TEXT", as_text},
-          {"--negative-prompt", "/negative_prompt", "what it does not show; not given is not the same as \"\"", "TEXT", as_text},
+          {"--negative-prompt", "/negative_prompt", "what it does not show; not given is not the same as \"\"", "TEXT",
+           as_text},
           {"--prompt-2", "/prompt_2", "for the second text encoder; the prompt, if not given", "TEXT", as_text},
           {"--negative-prompt-2", "/negative_prompt_2", "likewise", "TEXT", as_text},
           {"--width", "/dimensions/width", "pixels, a multiple of 8 [1024]", "N", as_number},
@@ -166,11 +171,16 @@ void GenerateFlags::add_text_to_image(CLI::App& app) {
   add(app, "Sampling",
       {
           {"--steps", "/hyperparameters/num_inference_steps", "denoising steps [25]", "N", as_number},
-          {"--guidance-scale", "/hyperparameters/guidance_scale", "how closely to follow the prompt; 1: no guidance [7.5]", "X", as_number},
-          {"--scheduler", "/scheduler", "EulerDiscrete, DDIMScheduler, \"DPM++ 2M Karras\", …; the model's own, if not given", "NAME", as_text},
-          {"--scheduler-option", "/scheduler_options", "a diffusers config key, as in use_karras_sigmas=true; repeatable", "KEY=VALUE", as_options, Times::many},
-          {"--original-size", "/micro_conditioning/original_size", "size that SDXL is told the picture had", "WxH", as_size},
-          {"--crop", "/micro_conditioning/crop_top_left", "corner that SDXL is told it was cut at [0,0]", "X,Y", as_point},
+          {"--guidance-scale", "/hyperparameters/guidance_scale",
+           "how closely to follow the prompt; 1: no guidance [7.5]", "X", as_number},
+          {"--scheduler", "/scheduler",
+           "EulerDiscrete, DDIMScheduler, \"DPM++ 2M Karras\", …; the model's own, if not given", "NAME", as_text},
+          {"--scheduler-option", "/scheduler_options",
+           "a diffusers config key, as in use_karras_sigmas=true; repeatable", "KEY=VALUE", as_options, Times::many},
+          {"--original-size", "/micro_conditioning/original_size", "size that SDXL is told the picture had", "WxH",
+           as_size},
+          {"--crop", "/micro_conditioning/crop_top_left", "corner that SDXL is told it was cut at [0,0]", "X,Y",
+           as_point},
           {"--target-size", "/micro_conditioning/target_size", "size that SDXL is told it shall have", "WxH", as_size},
           {"--precision", "/precision/dtype", "auto, float32 or bfloat16 [auto]", "NAME", as_text},
       });
@@ -182,18 +192,22 @@ void GenerateFlags::add_steering(CLI::App& app) {
           {"--init-image", "/init_image", "picture to start from", "FILE", as_path},
           {"--strength", "/hyperparameters/strength", "how much of it to change, 0 to 1 [0.8]", "X", as_number},
           {"--mask-image", "/mask_image", "what is white here is painted anew", "FILE", as_path},
-          {"--resize-mode", "/resize_mode", "if it has another size: refuse, stretch, crop or pad [refuse]", "NAME", as_text},
+          {"--resize-mode", "/resize_mode", "if it has another size: refuse, stretch, crop or pad [refuse]", "NAME",
+           as_text},
           {"--extend", "/extend", "paint beyond its edges, in pixels", "LEFT,TOP,RIGHT,BOTTOM", as_extent},
       });
   add(app, "Further models",
       {
           {"--vae", "/models/vae", "another VAE", "MODEL", as_model},
           {"--refiner", "/models/refiner", "SDXL refiner", "MODEL", as_model},
-          {"--refiner-switch", "/refiner/switch_at", "part of the schedule after which the refiner goes on, 0 to 1", "X", as_number},
-          {"--refiner-strength", "/refiner/strength", "or: how much it changes of the finished picture, 0 to 1", "X", as_number},
+          {"--refiner-switch", "/refiner/switch_at", "part of the schedule after which the refiner goes on, 0 to 1",
+           "X", as_number},
+          {"--refiner-strength", "/refiner/strength", "or: how much it changes of the finished picture, 0 to 1", "X",
+           as_number},
           {"--aesthetic-score", "/micro_conditioning/aesthetic_score", "that the refiner is told [6]", "X", as_number},
           {"--negative-aesthetic-score", "/micro_conditioning/negative_aesthetic_score", "[2.5]", "X", as_number},
-          {"--lora", "/lora", "LoRA with its weights for UNet and text encoders; repeatable", "MODEL[:WEIGHT[:WEIGHT]]", as_loras, Times::many},
+          {"--lora", "/lora", "LoRA with its weights for UNet and text encoders; repeatable", "MODEL[:WEIGHT[:WEIGHT]]",
+           as_loras, Times::many},
           {"--controlnet", "/controlnet", "ControlNet with its picture; repeatable",
            "MODEL=IMAGE[:SCALE[:START[:END]]][:type=NAME][:preprocess=NAME,ARGUMENT…]", as_controlnets, Times::many},
           {"--guess-mode", "/guess_mode", "ControlNets act without the prompt", "", as_true},
@@ -201,19 +215,23 @@ void GenerateFlags::add_steering(CLI::App& app) {
       });
   add(app, "More control",
       {
-          {"--prompt-syntax", "/prompt_syntax", "plain, or webui: (weights:1.2), BREAK, long prompts [plain]", "NAME", as_text},
-          {"--clip-skip", "/clip_skip", "layers of the text encoders to leave out, as in diffusers [0]", "N", as_number},
+          {"--prompt-syntax", "/prompt_syntax", "plain, or webui: (weights:1.2), BREAK, long prompts [plain]", "NAME",
+           as_text},
+          {"--clip-skip", "/clip_skip", "layers of the text encoders to leave out, as in diffusers [0]", "N",
+           as_number},
           {"--guidance-rescale", "/hyperparameters/guidance_rescale", "0 to 1 [0]", "X", as_number},
           {"--pag-scale", "/hyperparameters/pag_scale", "perturbed-attention guidance [0]", "X", as_number},
           {"--variation-seed", "/variation/seed", "noise to mix in", "N", as_number},
           {"--variation-strength", "/variation/strength", "how much of it, 0 to 1", "X", as_number},
           {"--tile-x", "/tiling/x", "left and right edges fit together", "", as_true},
           {"--tile-y", "/tiling/y", "upper and lower edges fit together", "", as_true},
-          {"--negative-original-size", "/micro_conditioning/negative_original_size", "as without negative", "WxH", as_size},
+          {"--negative-original-size", "/micro_conditioning/negative_original_size", "as without negative", "WxH",
+           as_size},
           {"--negative-crop", "/micro_conditioning/negative_crop_top_left", "", "X,Y", as_point},
           {"--negative-target-size", "/micro_conditioning/negative_target_size", "", "WxH", as_size},
           {"--vae-precision", "/precision/vae_dtype", "auto, float32 or bfloat16 [auto]", "NAME", as_text},
-          {"--vae-tile", "/precision/vae_tile", "side of a VAE tile in latent pixels; 0: only where needed [0]", "N", as_number},
+          {"--vae-tile", "/precision/vae_tile", "side of a VAE tile in latent pixels; 0: only where needed [0]", "N",
+           as_number},
       });
   add(app, "Larger",
       {
@@ -231,7 +249,8 @@ void GenerateFlags::add(CLI::App& app, const char* group, const std::vector<Row>
     Given& given = flags_.emplace_back(Given{row, {}});
     CLI::Option* option = nullptr;
     if (row.placeholder.empty()) {
-      option = app.add_flag_callback(row.flag, [&given] { given.texts = {"true"}; }, row.help);
+      option = app.add_flag_callback(
+          row.flag, [&given] { given.texts = {"true"}; }, row.help);
     } else if (row.times == Times::many) {
       option = app.add_option(row.flag, given.texts, row.help)->allow_extra_args(false);
     } else {

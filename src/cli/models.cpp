@@ -20,7 +20,8 @@ void print_table(const ModelList& list) {
   for (const ModelEntry& model : list.models) width = std::max(width, model.name.size());
   fmt::print("{:<{}}  {:<10}  {:<16}  {:>9}  {}\n", "NAME", width, "KIND", "FORMAT", "SIZE", "TYPES");
   for (const ModelEntry& model : list.models) {
-    const std::string last = model.problem.empty() ? fmt::format("{}", fmt::join(model.compute_types, ", ")) : model.problem;
+    const std::string last =
+        model.problem.empty() ? fmt::format("{}", fmt::join(model.compute_types, ", ")) : model.problem;
     fmt::print("{:<{}}  {:<10}  {:<16}  {:>9}  {}\n", model.name, width, name_of(model.kind), model.format,
                human_size(model.bytes), last);
   }

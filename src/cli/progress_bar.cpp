@@ -3,9 +3,8 @@
 #include <algorithm>
 #include <string>
 
-#include <unistd.h>
-
 #include <fmt/format.h>
+#include <unistd.h>
 
 namespace darkroom {
 
@@ -13,8 +12,8 @@ std::string progress_line(const Progress& progress) {
   constexpr int kWidth = 30;  // characters
   if (progress.steps <= 0) return progress.stage;
   const int done = std::clamp(kWidth * progress.step / progress.steps, 0, kWidth);
-  std::string line = fmt::format("{:<8} [{:#<{}}{:.<{}}] {}/{}", progress.stage, "", done, "", kWidth - done, progress.step,
-                                 progress.steps);
+  std::string line = fmt::format("{:<8} [{:#<{}}{:.<{}}] {}/{}", progress.stage, "", done, "", kWidth - done,
+                                 progress.step, progress.steps);
   if (progress.seconds_left > 0.0) line += fmt::format(", {:.1f} s left", progress.seconds_left);
   return line;
 }

@@ -92,13 +92,15 @@ void WorkerClient::on_signal(const std::string& request_id) {
   }
   LineWriter writer(process_.input());
   // If it is gone, its end of output says so next.
-  [[maybe_unused]] const Result<void> sent = writer.write(encode(Request{request_id + "-cancel", CancelJob{request_id}}));
+  [[maybe_unused]] const Result<void> sent =
+      writer.write(encode(Request{request_id + "-cancel", CancelJob{request_id}}));
 }
 
 Error WorkerClient::lost() {
   const std::optional<ExitStatus> status = process_.wait(kPatience);
   if (interrupts_ > 0) return {ErrorCode::cancelled, "cancelled"};
-  return {ErrorCode::worker_lost, "the worker died before it answered: " + (status ? describe(*status) : "still running")};
+  return {ErrorCode::worker_lost,
+          "the worker died before it answered: " + (status ? describe(*status) : "still running")};
 }
 
 }  // namespace darkroom

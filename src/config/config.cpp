@@ -5,11 +5,11 @@
 #include <string_view>
 #include <type_traits>
 
+#include <toml++/toml.h>
+
 #include "base/json_reader.h"
 #include "base/json_text.h"
 #include "base/json_writer.h"
-
-#include <toml++/toml.h>
 
 namespace darkroom {
 namespace {
@@ -58,6 +58,7 @@ void describe_keys(auto& visitor, auto& config) {
     in.key("line_bytes", worker.line_bytes, "Of one message to the worker; a longer one is refused.",
            between(1024UL, kMaxBytes));
     in.key("queue", worker.queue, "Jobs that may wait in one worker.", between(1, kMaxCount));
+    in.key("sandbox", worker.sandbox, "Give up the network and other programs once started (seccomp).");
   });
 }
 
@@ -110,8 +111,7 @@ class SettingVisitor {
     if (known_.back() != setting_.key) return;
     found_ = true;
     const json tree = {{setting_.source, from_text<T>(setting_.value)}};
-    for (Complaint& complaint :
-         read_json(tree, [&](JsonReader& in) { in.field(setting_.source, value, checks...); })) {
+    for (Complaint& complaint : read_json(tree, [&](JsonReader& in) { in.field(setting_.source, value, checks...); })) {
       complaints_.push_back({setting_.source, std::move(complaint.message)});
     }
   }

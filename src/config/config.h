@@ -22,11 +22,12 @@ struct OutputsConfig {
 
 struct WorkerConfig {
   std::string device = "cpu";
-  int threads = 0;                          // 0: one a core
-  std::uint64_t cache_bytes = 0;            // of loaded models; 0: half of the machine's memory
-  std::uint64_t memory_bytes = 0;           // that a job may need in all; 0: what is free when it starts
-  std::uint64_t line_bytes = 64'000'000;    // of one message
-  int queue = 16;                           // jobs that wait
+  int threads = 0;                        // 0: one a core
+  std::uint64_t cache_bytes = 0;          // of loaded models; 0: half of the machine's memory
+  std::uint64_t memory_bytes = 0;         // that a job may need in all; 0: what is free when it starts
+  std::uint64_t line_bytes = 64'000'000;  // of one message
+  int queue = 16;                         // jobs that wait
+  bool sandbox = true;                    // no network, no programs, once started
 };
 
 struct Config {

@@ -2,10 +2,9 @@
 
 #include <optional>
 
-#include <unistd.h>
-
 #include <CLI/CLI.hpp>
 #include <fmt/ranges.h>
+#include <unistd.h>
 
 namespace darkroom {
 namespace {

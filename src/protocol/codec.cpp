@@ -254,8 +254,8 @@ namespace {
 
 // A key that only this alternative of ResponseData has, in the variant's order.
 constexpr std::array<std::string_view, std::variant_size_v<ResponseData>> kDataKeys = {
-    "", "generated_images", "model_loaded", "model_unloaded", "models", "schedulers", "orchestrator_status",
-    "cancelled", "shut_down"};
+    "",           "generated_images",    "model_loaded", "model_unloaded", "models",
+    "schedulers", "orchestrator_status", "cancelled",    "shut_down"};
 
 constexpr std::array<std::string_view, std::variant_size_v<EventBody>> kEventTypes = {"ready", "progress", "log"};
 
@@ -264,7 +264,8 @@ template <class Variant>
 void emplace_index(Variant& variant, std::size_t index) {
   [&]<std::size_t... I>(std::index_sequence<I...>) {
     ((I == index ? static_cast<void>(variant.template emplace<I>()) : static_cast<void>(0)), ...);
-  }(std::make_index_sequence<std::variant_size_v<Variant>>());
+  }
+  (std::make_index_sequence<std::variant_size_v<Variant>>());
 }
 
 void read_variant(JsonReader& in, auto& variant) {
@@ -272,7 +273,8 @@ void read_variant(JsonReader& in, auto& variant) {
 }
 
 json write_variant(const auto& variant) {
-  return write_json([&](JsonWriter& out) { std::visit([&](auto& alternative) { fields(out, alternative); }, variant); });
+  return write_json(
+      [&](JsonWriter& out) { std::visit([&](auto& alternative) { fields(out, alternative); }, variant); });
 }
 
 // --- Requests ---
@@ -313,9 +315,12 @@ Body decode_feature(const json& data, ModelRole role) {
   });
   if (!complaints.empty()) return tl::unexpected(invalid(std::move(complaints), "/data"));
   switch (action) {
-    case FeatureAction::list: return ListModels{role};
-    case FeatureAction::load: return LoadModel{std::move(model), role, Precision::automatic};
-    case FeatureAction::unload: return UnloadModel{std::move(model), role};
+    case FeatureAction::list:
+      return ListModels{role};
+    case FeatureAction::load:
+      return LoadModel{std::move(model), role, Precision::automatic};
+    case FeatureAction::unload:
+      return UnloadModel{std::move(model), role};
   }
   DR_ASSERT(false);
 }
@@ -324,24 +329,32 @@ Body decode_inference(const json& data, const Limits& limits) {
   WorkerType worker = WorkerType::enhanced_sdxl_worker;
   if (data.is_object() && data.contains("worker_type")) {
     const json& name = data["worker_type"];
-    const std::optional<WorkerType> known = name.is_string() ? value_of<WorkerType>(name.get<std::string>()) : std::nullopt;
+    const std::optional<WorkerType> known =
+        name.is_string() ? value_of<WorkerType>(name.get<std::string>()) : std::nullopt;
     if (!known) {
       const std::vector<std::string> names = all_names<WorkerType>();
       const std::string shown = name.is_string() ? name.get<std::string>().substr(0, kMaxId) : expected("a text", name);
-      return tl::unexpected(Refusal{{ErrorCode::unsupported, fmt::format("Enhanced worker not available: {}; there are {}",
-                                                                         shown, fmt::join(names, ", "))},
-                                    {}});
+      return tl::unexpected(
+          Refusal{{ErrorCode::unsupported,
+                   fmt::format("Enhanced worker not available: {}; there are {}", shown, fmt::join(names, ", "))},
+                  {}});
     }
     worker = *known;
   }
   switch (worker) {
     case WorkerType::enhanced_sdxl_worker:
-    case WorkerType::sdxl_worker: break;
-    case WorkerType::lora_worker: return decode_feature(data, ModelRole::lora);
-    case WorkerType::controlnet_worker: return decode_feature(data, ModelRole::controlnet);
-    case WorkerType::upscaler_worker: return decode_feature(data, ModelRole::upscaler);
-    case WorkerType::vae_manager: return decode_feature(data, ModelRole::vae);
-    case WorkerType::scheduler_manager: return decode_simple<ListSchedulers>(data);
+    case WorkerType::sdxl_worker:
+      break;
+    case WorkerType::lora_worker:
+      return decode_feature(data, ModelRole::lora);
+    case WorkerType::controlnet_worker:
+      return decode_feature(data, ModelRole::controlnet);
+    case WorkerType::upscaler_worker:
+      return decode_feature(data, ModelRole::upscaler);
+    case WorkerType::vae_manager:
+      return decode_feature(data, ModelRole::vae);
+    case WorkerType::scheduler_manager:
+      return decode_simple<ListSchedulers>(data);
   }
   auto request = decode_generation(data, limits);
   if (!request) return tl::unexpected(invalid(std::move(request.error()), "/data"));
@@ -350,13 +363,20 @@ Body decode_inference(const json& data, const Limits& limits) {
 
 Body decode_body(MessageType type, const json& data, const Limits& limits) {
   switch (type) {
-    case MessageType::inference_request: return decode_inference(data, limits);
-    case MessageType::model_load_request: return decode_simple<LoadModel>(data);
-    case MessageType::model_unload_request: return decode_simple<UnloadModel>(data);
-    case MessageType::model_list_request: return decode_simple<ListModels>(data);
-    case MessageType::status_request: return decode_simple<AskStatus>(data);
-    case MessageType::cancel_request: return decode_simple<CancelJob>(data);
-    case MessageType::shutdown_request: return decode_simple<Shutdown>(data);
+    case MessageType::inference_request:
+      return decode_inference(data, limits);
+    case MessageType::model_load_request:
+      return decode_simple<LoadModel>(data);
+    case MessageType::model_unload_request:
+      return decode_simple<UnloadModel>(data);
+    case MessageType::model_list_request:
+      return decode_simple<ListModels>(data);
+    case MessageType::status_request:
+      return decode_simple<AskStatus>(data);
+    case MessageType::cancel_request:
+      return decode_simple<CancelJob>(data);
+    case MessageType::shutdown_request:
+      return decode_simple<Shutdown>(data);
   }
   DR_ASSERT(false);
 }
@@ -418,8 +438,8 @@ tl::expected<Request, Response> decode_request(std::string_view line, const Limi
   const std::optional<MessageType> known = value_of<MessageType>(type);
   if (!known) {
     return refuse(request.request_id,
-                  {{ErrorCode::unsupported, fmt::format("Unknown message type: {}{}", type,
-                                                        did_you_mean(type, all_names<MessageType>()))},
+                  {{ErrorCode::unsupported,
+                    fmt::format("Unknown message type: {}{}", type, did_you_mean(type, all_names<MessageType>()))},
                    {}});
   }
   Body body = decode_body(*known, data, limits);
@@ -432,20 +452,20 @@ std::string encode(const Request& request) {
   const auto simple = [&](MessageType type, const auto& body) {
     return std::pair{type, write_json([&](JsonWriter& out) { fields(out, body); })};
   };
-  const auto [type, data] = std::visit(
-      Overloaded{
-          [](const GenerationRequest& body) {
-            return std::pair{MessageType::inference_request, encode_generation(body.spec, body.job)};
-          },
-          [&](const ListSchedulers& body) { return simple(MessageType::inference_request, body); },
-          [&](const LoadModel& body) { return simple(MessageType::model_load_request, body); },
-          [&](const UnloadModel& body) { return simple(MessageType::model_unload_request, body); },
-          [&](const ListModels& body) { return simple(MessageType::model_list_request, body); },
-          [&](const AskStatus& body) { return simple(MessageType::status_request, body); },
-          [&](const CancelJob& body) { return simple(MessageType::cancel_request, body); },
-          [&](const Shutdown& body) { return simple(MessageType::shutdown_request, body); },
-      },
-      request.body);
+  const auto [type, data] =
+      std::visit(Overloaded{
+                     [](const GenerationRequest& body) {
+                       return std::pair{MessageType::inference_request, encode_generation(body.spec, body.job)};
+                     },
+                     [&](const ListSchedulers& body) { return simple(MessageType::inference_request, body); },
+                     [&](const LoadModel& body) { return simple(MessageType::model_load_request, body); },
+                     [&](const UnloadModel& body) { return simple(MessageType::model_unload_request, body); },
+                     [&](const ListModels& body) { return simple(MessageType::model_list_request, body); },
+                     [&](const AskStatus& body) { return simple(MessageType::status_request, body); },
+                     [&](const CancelJob& body) { return simple(MessageType::cancel_request, body); },
+                     [&](const Shutdown& body) { return simple(MessageType::shutdown_request, body); },
+                 },
+                 request.body);
   return json{{"message_type", name_of(type)}, {"request_id", request.request_id}, {"data", data}}.dump();
 }
 
@@ -484,7 +504,8 @@ Result<WorkerMessage> decode_worker_message(std::string_view line) {
       return;
     }
     const auto known = std::find(kEventTypes.begin(), kEventTypes.end(), type);
-    if (known == kEventTypes.end()) return in.complain("message_type", fmt::format("is \"{}\", which is no event", type));
+    if (known == kEventTypes.end())
+      return in.complain("message_type", fmt::format("is \"{}\", which is no event", type));
     emplace_index(event.body, static_cast<std::size_t>(known - kEventTypes.begin()));
     in.required("request_id", event.request_id);
     in.object("data", [&](JsonReader& inner) { read_variant(inner, event.body); });

@@ -37,9 +37,9 @@ class LineReader {
  private:
   int fd_;
   std::size_t limit_;
-  std::string buffer_;       // received, not yet taken
+  std::string buffer_;        // received, not yet taken
   std::size_t searched_ = 0;  // bytes of it known to hold no newline
-  bool dropping_ = false;    // inside a line that passed the limit
+  bool dropping_ = false;     // inside a line that passed the limit
   bool ended_ = false;
 };
 

@@ -78,8 +78,8 @@ struct Shutdown {
   bool cancel = false;
 };
 
-using RequestBody = std::variant<GenerationRequest, LoadModel, UnloadModel, ListModels, ListSchedulers, AskStatus,
-                                 CancelJob, Shutdown>;
+using RequestBody =
+    std::variant<GenerationRequest, LoadModel, UnloadModel, ListModels, ListSchedulers, AskStatus, CancelJob, Shutdown>;
 
 struct Request {
   std::string request_id;
@@ -89,7 +89,7 @@ struct Request {
 // --- Responses: {"request_id", "success", "data", "error", "warnings", "execution_time", "timestamp"} ---
 
 struct GeneratedImage {
-  std::string path;      // absolute
+  std::string path;  // absolute
   std::string filename;
   std::uint64_t seed = 0;
   int width = 0;  // pixels
@@ -142,8 +142,8 @@ struct ModelEntry {
   std::string name;
   ModelRole kind = ModelRole::checkpoint;
   std::string path;
-  std::string format;               // "safetensors", "pickle", "diffusers_folder"
-  std::string family;               // "Stable Diffusion XL", …
+  std::string format;  // "safetensors", "pickle", "diffusers_folder"
+  std::string family;  // "Stable Diffusion XL", …
   std::uint64_t bytes = 0;
   std::vector<std::string> compute_types;  // element types that the file holds
   bool loaded = false;
@@ -183,9 +183,8 @@ struct ShutDown {
   bool shut_down = true;
 };
 
-using ResponseData =
-    std::variant<std::monostate, Generated, ModelLoaded, ModelUnloaded, ModelList, SchedulerList, Status, JobCancelled,
-                 ShutDown>;
+using ResponseData = std::variant<std::monostate, Generated, ModelLoaded, ModelUnloaded, ModelList, SchedulerList,
+                                  Status, JobCancelled, ShutDown>;
 
 // Why a request failed.
 struct Refusal {

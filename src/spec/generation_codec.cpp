@@ -67,7 +67,8 @@ void optional_image(JsonReader& in, std::string_view key, std::optional<ImageSou
   if (!source.path.empty() || !source.bytes.empty()) out = std::move(source);
 }
 
-void optional_image(JsonWriter& out, std::string_view key, const std::optional<ImageSource>& source, const Limits& limits) {
+void optional_image(JsonWriter& out, std::string_view key, const std::optional<ImageSource>& source,
+                    const Limits& limits) {
   if (source) image(out, key, *source, limits);
 }
 

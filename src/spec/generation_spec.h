@@ -71,18 +71,18 @@ struct LoraUse {
 };
 
 struct Preprocess {
-  std::string name;             // canny, scribble, lineart, invert, blur, tile; "": none
-  std::vector<float> arguments; // as in canny:100,200
-  int resolution = 0;           // pixels, the shorter side while it works; 0: the picture's own
+  std::string name;              // canny, scribble, lineart, invert, blur, tile; "": none
+  std::vector<float> arguments;  // as in canny:100,200
+  int resolution = 0;            // pixels, the shorter side while it works; 0: the picture's own
 };
 
 struct ControlNetUse {
   std::string model;
   ImageSource image;
-  float scale = 1.0F;           // 0…2
-  float start = 0.0F;           // of the schedule, 0…1
+  float scale = 1.0F;  // 0…2
+  float start = 0.0F;  // of the schedule, 0…1
   float end = 1.0F;
-  std::string type;             // Union models: canny, depth, …
+  std::string type;  // Union models: canny, depth, …
   Preprocess preprocess;
 };
 
@@ -95,8 +95,8 @@ struct EmbeddingUse {
 using SchedulerOption = std::pair<std::string, std::string>;
 
 struct SchedulerChoice {
-  std::string name;                       // canonical diffusers class name; "": the model's own
-  std::vector<SchedulerOption> options;   // over the model's own configuration
+  std::string name;                      // canonical diffusers class name; "": the model's own
+  std::vector<SchedulerOption> options;  // over the model's own configuration
 };
 
 // Sizes that SDXL was told in training; absent: from the picture's size. Order here is width, height.
@@ -107,7 +107,7 @@ struct MicroConditioning {
   std::optional<Size> negative_original_size;
   std::optional<Point> negative_crop_top_left;
   std::optional<Size> negative_target_size;
-  float aesthetic_score = 6.0F;           // refiner
+  float aesthetic_score = 6.0F;  // refiner
   float negative_aesthetic_score = 2.5F;
 };
 
@@ -118,13 +118,13 @@ struct RefinerUse {
 };
 
 struct UpscaleUse {
-  std::string model;    // path or name, or "lanczos"
+  std::string model;  // path or name, or "lanczos"
   float factor = 2.0F;
 };
 
 struct HiresUse {
   float factor = 2.0F;
-  int steps = 0;        // 0: as the first pass
+  int steps = 0;  // 0: as the first pass
   float strength = 0.7F;
   std::string upscaler = "latent";
 };
@@ -140,15 +140,15 @@ struct Variation {
 
 struct OutputChoice {
   ImageFormat format = ImageFormat::png;
-  int quality = 95;       // 1…100, jpeg and webp
-  std::string path;       // of the first picture; several get -0, -1, … before the extension
+  int quality = 95;  // 1…100, jpeg and webp
+  std::string path;  // of the first picture; several get -0, -1, … before the extension
   bool embed_parameters = true;
 };
 
 struct GenerationSpec {
   // Models, by path or name.
   std::string model;
-  std::string vae;                          // "": the model's own
+  std::string vae;  // "": the model's own
   std::optional<RefinerUse> refiner;
   std::vector<LoraUse> loras;
   std::vector<ControlNetUse> controlnets;
@@ -157,37 +157,37 @@ struct GenerationSpec {
 
   // Words.
   std::string prompt;
-  std::optional<std::string> negative_prompt;   // absent: zero embeddings where the model says so; "" is encoded
-  std::optional<std::string> prompt_2;          // second text encoder; absent: prompt
+  std::optional<std::string> negative_prompt;  // absent: zero embeddings where the model says so; "" is encoded
+  std::optional<std::string> prompt_2;         // second text encoder; absent: prompt
   std::optional<std::string> negative_prompt_2;
   PromptSyntax prompt_syntax = PromptSyntax::plain;
-  int clip_skip = 0;                            // layers below the penultimate, as in diffusers (0: none)
+  int clip_skip = 0;  // layers below the penultimate, as in diffusers (0: none)
 
   // The picture.
-  int width = 1024;                             // pixels
+  int width = 1024;  // pixels
   int height = 1024;
   int batch_size = 1;
-  bool batch_parallel = false;                  // the batch's pictures share each pass, where memory allows
-  std::uint64_t seed = 0;                       // picture i uses seed + i
+  bool batch_parallel = false;  // the batch's pictures share each pass, where memory allows
+  std::uint64_t seed = 0;       // picture i uses seed + i
   MicroConditioning micro_conditioning;
 
   // Sampling.
   int steps = 25;
   float guidance_scale = 7.5F;
   float guidance_rescale = 0.0F;
-  float pag_scale = 0.0F;                       // perturbed-attention guidance; 0: off
+  float pag_scale = 0.0F;  // perturbed-attention guidance; 0: off
   SchedulerChoice scheduler;
   std::optional<Variation> variation;
   std::optional<FreeU> freeu;
-  bool tile_x = false;                          // seamless
+  bool tile_x = false;  // seamless
   bool tile_y = false;
 
   // A picture to start from.
   std::optional<ImageSource> init_image;
-  std::optional<ImageSource> mask_image;        // white is repainted
-  Extent extend;                                // outpainting: pixels added around init_image
+  std::optional<ImageSource> mask_image;  // white is repainted
+  Extent extend;                          // outpainting: pixels added around init_image
   ResizeMode resize_mode = ResizeMode::refuse;
-  float strength = 0.8F;                        // 0…1
+  float strength = 0.8F;  // 0…1
 
   // Afterwards.
   std::optional<HiresUse> hires;
@@ -196,7 +196,7 @@ struct GenerationSpec {
   // How.
   Precision precision = Precision::automatic;
   Precision vae_precision = Precision::automatic;
-  int vae_tile = 0;                             // latent tile side; 0: tile only where memory demands it
+  int vae_tile = 0;  // latent tile side; 0: tile only where memory demands it
   OutputChoice output;
 };
 

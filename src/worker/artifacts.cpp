@@ -22,7 +22,8 @@ constexpr std::string_view kDefaultSavePath = "outputs/";
 std::string file_name_of(const std::string& request_id) {
   std::string name;
   for (const char c : request_id) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+    const bool plain =
+        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
     name += plain ? c : '_';
   }
   return name;
@@ -30,9 +31,12 @@ std::string file_name_of(const std::string& request_id) {
 
 Result<engine::Bytes> encode(const OutputChoice& output, const engine::Image& image, const std::string& parameters) {
   switch (output.format) {
-    case ImageFormat::png: return engine::encode_png(image, parameters);
-    case ImageFormat::jpeg: return engine::encode_jpeg(image, output.quality, parameters);
-    case ImageFormat::webp: return engine::encode_webp(image, output.quality, parameters);
+    case ImageFormat::png:
+      return engine::encode_png(image, parameters);
+    case ImageFormat::jpeg:
+      return engine::encode_jpeg(image, output.quality, parameters);
+    case ImageFormat::webp:
+      return engine::encode_webp(image, output.quality, parameters);
   }
   DR_ASSERT(false);
 }
@@ -81,7 +85,8 @@ Result<std::vector<fs::path>> OutputDirectory::plan(const GenerationSpec& spec, 
   const fs::path folder = path.parent_path();
   if (inside) fs::create_directories(folder, error);
   if (!fs::is_directory(folder, error)) {
-    return fail(ErrorCode::invalid_argument, "cannot write {}: there is no directory {}", path.string(), folder.string());
+    return fail(ErrorCode::invalid_argument, "cannot write {}: there is no directory {}", path.string(),
+                folder.string());
   }
   if (::access(folder.c_str(), W_OK | X_OK) != 0) {
     return fail(ErrorCode::invalid_argument, "cannot write {}: {} is not writable", path.string(), folder.string());

@@ -153,8 +153,7 @@ void JobRunner::unload(const UnloadModel& unload, Response& response) {
 void JobRunner::check_memory(const GenerationSpec& spec) const {
   // What is resident counts as free: models that the job does not need make room for it.
   const std::uint64_t needed = engine_.predict_bytes(spec);
-  const std::uint64_t allowed =
-      config_.memory_bytes > 0 ? config_.memory_bytes : available_bytes() + resident_bytes();
+  const std::uint64_t allowed = config_.memory_bytes > 0 ? config_.memory_bytes : available_bytes() + resident_bytes();
   if (needed > allowed) {
     throw_failure(ErrorCode::out_of_memory, "the job needs {} MB of memory, {} MB are {}", needed / 1'000'000,
                   allowed / 1'000'000, config_.memory_bytes > 0 ? "allowed (worker.memory_bytes)" : "free");

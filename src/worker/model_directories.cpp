@@ -30,12 +30,18 @@ std::span<const std::string_view> folders_of(ModelRole role) {
   static constexpr std::array<std::string_view, 1> kEmbedding = {"embeddings"};
   static constexpr std::array<std::string_view, 4> kUpscaler = {"upscalers", "upscale_models", "ESRGAN", "RealESRGAN"};
   switch (role) {
-    case ModelRole::checkpoint: return kCheckpoint;
-    case ModelRole::lora: return kLora;
-    case ModelRole::controlnet: return kControlnet;
-    case ModelRole::vae: return kVae;
-    case ModelRole::embedding: return kEmbedding;
-    case ModelRole::upscaler: return kUpscaler;
+    case ModelRole::checkpoint:
+      return kCheckpoint;
+    case ModelRole::lora:
+      return kLora;
+    case ModelRole::controlnet:
+      return kControlnet;
+    case ModelRole::vae:
+      return kVae;
+    case ModelRole::embedding:
+      return kEmbedding;
+    case ModelRole::upscaler:
+      return kUpscaler;
   }
   DR_ASSERT(false);
 }
@@ -71,15 +77,22 @@ void walk(const fs::path& folder, int depth, auto& found) {
 std::optional<ModelRole> role_of(engine::FileKind kind) {
   using engine::FileKind;
   switch (kind) {
-    case FileKind::checkpoint: return ModelRole::checkpoint;
-    case FileKind::lora: return ModelRole::lora;
-    case FileKind::controlnet: return ModelRole::controlnet;
-    case FileKind::vae: return ModelRole::vae;
-    case FileKind::embedding: return ModelRole::embedding;
-    case FileKind::upscaler: return ModelRole::upscaler;
+    case FileKind::checkpoint:
+      return ModelRole::checkpoint;
+    case FileKind::lora:
+      return ModelRole::lora;
+    case FileKind::controlnet:
+      return ModelRole::controlnet;
+    case FileKind::vae:
+      return ModelRole::vae;
+    case FileKind::embedding:
+      return ModelRole::embedding;
+    case FileKind::upscaler:
+      return ModelRole::upscaler;
     case FileKind::unet:
     case FileKind::text_encoder:
-    case FileKind::unknown: return std::nullopt;
+    case FileKind::unknown:
+      return std::nullopt;
   }
   DR_ASSERT(false);
 }
@@ -105,7 +118,8 @@ Result<fs::path> ModelDirectories::find(ModelRole role, const std::string& name)
     const bool same_file = !is_model_file(name) || fs::path(name).extension() == entry.path.extension();
     if (by_path || (by_name && same_file)) {
       if (entry.inside) return entry.path;
-      return fail(ErrorCode::invalid_argument, "the {} \"{}\" is a symbolic link out of {}", name_of(role), name, places());
+      return fail(ErrorCode::invalid_argument, "the {} \"{}\" is a symbolic link out of {}", name_of(role), name,
+                  places());
     }
     if (entry.inside) names.push_back(entry.name);
   }
@@ -128,8 +142,8 @@ Result<fs::path> ModelDirectories::find_by_word(ModelRole role, const std::strin
   }
   std::vector<std::string> names;
   for (const Entry& entry : found) names.push_back(entry.name);
-  return fail(ErrorCode::invalid_argument, "several {}s have \"{}\" in their names: {}; name one of them", name_of(role),
-              word, fmt::join(names, ", "));
+  return fail(ErrorCode::invalid_argument, "several {}s have \"{}\" in their names: {}; name one of them",
+              name_of(role), word, fmt::join(names, ", "));
 }
 
 std::vector<ModelEntry> ModelDirectories::list(std::optional<ModelRole> role) const {
@@ -140,7 +154,9 @@ std::vector<ModelEntry> ModelDirectories::list(std::optional<ModelRole> role) co
     model.name = entry.name;
     model.path = entry.path.string();
     const Result<engine::ModelSummary> summary = engine::inspect(entry.path);
-    const std::optional<ModelRole> kind = entry.role ? entry.role : summary ? role_of(summary->what.kind) : std::nullopt;
+    const std::optional<ModelRole> kind = entry.role ? entry.role
+                                          : summary  ? role_of(summary->what.kind)
+                                                     : std::nullopt;
     if (!kind || (role && kind != role)) continue;
     model.kind = *kind;
     if (summary) {
@@ -185,7 +201,9 @@ std::vector<ModelDirectories::Entry> ModelDirectories::scan(std::optional<ModelR
     scan_folder(root, std::nullopt, 0);
   }
   // Of one name the earlier directory counts, and in one directory the safer format.
-  const auto key = [](const Entry& entry) { return std::pair(std::string_view(entry.name), entry.path.extension() != ".safetensors"); };
+  const auto key = [](const Entry& entry) {
+    return std::pair(std::string_view(entry.name), entry.path.extension() != ".safetensors");
+  };
   std::stable_sort(entries.begin(), entries.end(), [&](const Entry& a, const Entry& b) { return key(a) < key(b); });
   return entries;
 }

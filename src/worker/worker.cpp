@@ -46,10 +46,11 @@ class Worker::JobProgress final : public engine::ProgressSink {
     worker_.send(Event{request_id_, Progress{.stage = stage_, .step = 0, .steps = 0, .seconds_left = 0.0}});
   }
   void step(const engine::StepProgress& progress) override {
-    worker_.send(Event{request_id_, Progress{.stage = stage_,
-                                             .step = progress.step,
-                                             .steps = progress.steps,
-                                             .seconds_left = (progress.steps - progress.step) * progress.seconds_per_step}});
+    worker_.send(
+        Event{request_id_, Progress{.stage = stage_,
+                                    .step = progress.step,
+                                    .steps = progress.steps,
+                                    .seconds_left = (progress.steps - progress.step) * progress.seconds_per_step}});
   }
 
  private:
@@ -65,7 +66,8 @@ Worker::Worker(const Config& config, ModelDirectories::Reach reach, const Worker
       writer_(fds.output),
       models_(config.models.directories, reach),
       outputs_(config.outputs.directory, reach),
-      engine_({.device = config.worker.device, .threads = config.worker.threads, .cache_bytes = config.worker.cache_bytes}),
+      engine_(
+          {.device = config.worker.device, .threads = config.worker.threads, .cache_bytes = config.worker.cache_bytes}),
       runner_(engine_, models_, outputs_, config_.worker),
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   DR_ASSERT(static_cast<bool>(wake_));
@@ -111,12 +113,16 @@ void Worker::run() {
 
 void Worker::receive(const Received& received) {
   switch (received.kind) {
-    case Received::Kind::end: drain(Drain::finish); return;
-    case Received::Kind::too_long:
-      send(failed("unknown", {ErrorCode::invalid_argument, fmt::format("a message is longer than {} bytes (worker.line_bytes)",
-                                                                       config_.worker.line_bytes)}));
+    case Received::Kind::end:
+      drain(Drain::finish);
       return;
-    case Received::Kind::line: break;
+    case Received::Kind::too_long:
+      send(failed("unknown",
+                  {ErrorCode::invalid_argument,
+                   fmt::format("a message is longer than {} bytes (worker.line_bytes)", config_.worker.line_bytes)}));
+      return;
+    case Received::Kind::line:
+      break;
   }
   auto request = decode_request(received.text, config_.limits);
   if (request) {
@@ -132,9 +138,7 @@ void Worker::handle(Request request) {
                  [&](GenerationRequest& body) { enqueue(id, std::move(body)); },
                  [&](LoadModel& body) { enqueue(id, std::move(body)); },
                  [&](UnloadModel& body) { enqueue(id, std::move(body)); },
-                 [&](const ListModels& body) {
-                   send(answered(id, list(body.role)));
-                 },
+                 [&](const ListModels& body) { send(answered(id, list(body.role))); },
                  [&](const ListSchedulers&) { send(answered(id, SchedulerList{engine::scheduler_names()})); },
                  [&](const AskStatus&) { send(answered(id, status())); },
                  [&](const CancelJob& body) {
@@ -208,8 +212,8 @@ tl::expected<ResponseData, Error> Worker::cancel(const std::string& target) {
       running_->cancel.cancel(ErrorCode::cancelled);
       return JobCancelled{target};
     }
-    const auto queued = std::find_if(queue_.begin(), queue_.end(),
-                                     [&](const QueuedJob& job) { return job.request_id == target; });
+    const auto queued =
+        std::find_if(queue_.begin(), queue_.end(), [&](const QueuedJob& job) { return job.request_id == target; });
     if (queued == queue_.end()) {
       return fail(ErrorCode::not_found, "no job with the request id \"{}\" is queued or running", target);
     }
@@ -272,7 +276,7 @@ std::optional<Worker::QueuedJob> Worker::next_job() {
 
 void Worker::run_jobs() {
   while (const std::optional<QueuedJob> job = next_job()) {
-    wake_reader();  // there may be a deadline now
+    wake_reader();                                         // there may be a deadline now
     const std::shared_ptr<RunningJob> running = running_;  // only this thread replaces it
     JobProgress progress(*this, job->request_id);
     Response response = runner_.run(job->request_id, job->job, progress, running->cancel);

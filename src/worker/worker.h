@@ -24,9 +24,9 @@ namespace darkroom {
 
 // The descriptors that a worker lives on; none is owned.
 struct WorkerFds {
-  int input = -1;     // requests
-  int output = -1;    // responses and events
-  int signals = -1;   // a signalfd: anything on it means finish the step and go
+  int input = -1;    // requests
+  int output = -1;   // responses and events
+  int signals = -1;  // a signalfd: anything on it means finish the step and go
 };
 
 class Worker {
@@ -86,7 +86,7 @@ class Worker {
   OutputDirectory outputs_;
   engine::Engine engine_;
   JobRunner runner_;
-  Fd wake_;  // an eventfd: the job thread has something to tell the reader
+  Fd wake_;                                     // an eventfd: the job thread has something to tell the reader
   std::vector<std::string> shutdown_requests_;  // answered last
 
   std::mutex mutex_;  // guards what follows
@@ -94,7 +94,7 @@ class Worker {
   std::deque<QueuedJob> queue_;
   std::shared_ptr<RunningJob> running_;
   bool draining_ = false;
-  bool lost_ = false;  // the other side does not listen any more
+  bool lost_ = false;                        // the other side does not listen any more
   std::vector<engine::LoadedModel> loaded_;  // after the last job
 };
 

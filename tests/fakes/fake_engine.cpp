@@ -3,15 +3,21 @@
 //   fail   Failure{corrupt_data}   oom   std::bad_alloc            crash  abort()
 //   print  writes to standard output, as a careless library would
 //   huge   predicts a need of 2^60 bytes
-#include "engine/pipeline/engine.h"
-
+//   escape tries the network and another program, and warns of what came of it
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <map>
 #include <new>
 #include <thread>
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "engine/pipeline/engine.h"
 
 namespace darkroom::engine {
 namespace {
@@ -23,6 +29,17 @@ GeneratedPicture plain_picture(const GenerationSpec& spec, std::uint64_t seed) {
   picture.rgb.resize(static_cast<std::size_t>(spec.width) * static_cast<std::size_t>(spec.height) * 3);
   std::fill(picture.rgb.begin(), picture.rgb.end(), static_cast<std::uint8_t>(seed));
   return picture;
+}
+
+std::vector<std::string> try_to_escape() {
+  std::vector<std::string> warnings;
+  const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+  warnings.push_back(fd >= 0 ? "socket: done" : std::string("socket: ") + std::strerror(errno));
+  if (fd >= 0) ::close(fd);
+  const char* const arguments[] = {"/bin/true", nullptr};
+  ::execve(arguments[0], const_cast<char* const*>(arguments), environ);
+  warnings.push_back(std::string("execve: ") + std::strerror(errno));
+  return warnings;
 }
 
 }  // namespace
@@ -60,7 +77,8 @@ GenerationResult Engine::generate(const GenerationSpec& spec, ProgressSink& prog
   for (int step = 1; step <= spec.steps; ++step) {
     cancel.throw_if_cancelled();
     std::this_thread::sleep_for(std::chrono::duration<double>(seconds_per_step));
-    progress.step({.step = step, .steps = spec.steps, .picture_count = spec.batch_size, .seconds_per_step = seconds_per_step});
+    progress.step(
+        {.step = step, .steps = spec.steps, .picture_count = spec.batch_size, .seconds_per_step = seconds_per_step});
   }
   cancel.throw_if_cancelled();
   GenerationResult result;
@@ -71,6 +89,7 @@ GenerationResult Engine::generate(const GenerationSpec& spec, ProgressSink& prog
   for (int i = 0; i < spec.batch_size; ++i) {
     result.pictures.push_back(plain_picture(spec, spec.seed + static_cast<std::uint64_t>(i)));
   }
+  if (asks(spec, "escape")) result.warnings = try_to_escape();
   for (const LoraUse& lora : spec.loras) result.loaded_loras.push_back(lora.model);
   return result;
 }

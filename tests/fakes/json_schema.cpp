@@ -29,7 +29,8 @@ class Validator {
   explicit Validator(const json& root) : root_(root) {}
 
   void check(const json& schema, const json& value, const std::string& at) {
-    static const std::set<std::string> kAnnotations = {"$schema", "$id", "$defs", "title", "description", "default", "then", "else"};
+    static const std::set<std::string> kAnnotations = {"$schema",     "$id",     "$defs", "title",
+                                                       "description", "default", "then",  "else"};
     for (const auto& [keyword, argument] : schema.items()) {
       if (!kAnnotations.contains(keyword)) keyword_of(schema, keyword, argument, value, at);
     }
@@ -47,7 +48,8 @@ class Validator {
     if (!holds) errors.push_back(at + ": " + what);
   }
 
-  void keyword_of(const json& schema, const std::string& keyword, const json& argument, const json& value, const std::string& at) {
+  void keyword_of(const json& schema, const std::string& keyword, const json& argument, const json& value,
+                  const std::string& at) {
     const auto matches = [&](const json& option) { return valid(option, value); };
     if (keyword == "$ref") {
       check(root_.at(json::json_pointer(argument.get<std::string>().substr(1))), value, at);
@@ -58,7 +60,8 @@ class Validator {
     } else if (keyword == "const") {
       require(value == argument, at, "is not " + argument.dump());
     } else if (keyword == "enum") {
-      require(std::find(argument.begin(), argument.end(), value) != argument.end(), at, "is none of " + argument.dump());
+      require(std::find(argument.begin(), argument.end(), value) != argument.end(), at,
+              "is none of " + argument.dump());
     } else if (keyword == "allOf") {
       for (const json& part : argument) check(part, value, at);
     } else if (keyword == "anyOf") {
@@ -81,7 +84,8 @@ class Validator {
     } else if (keyword == "maxItems") {
       require(!value.is_array() || value.size() <= argument.get<std::size_t>(), at, "has too many elements");
     } else if (keyword == "items") {
-      for (std::size_t i = 0; value.is_array() && i < value.size(); ++i) check(argument, value[i], at + "/" + std::to_string(i));
+      for (std::size_t i = 0; value.is_array() && i < value.size(); ++i)
+        check(argument, value[i], at + "/" + std::to_string(i));
     } else if (keyword == "required") {
       for (const json& key : argument) {
         require(!value.is_object() || value.contains(key.get<std::string>()), at, "lacks " + key.dump());
@@ -94,8 +98,10 @@ class Validator {
       if (!value.is_object()) return;
       for (const auto& [key, member] : value.items()) {
         if (schema.contains("properties") && schema["properties"].contains(key)) continue;
-        if (argument.is_boolean()) require(argument.get<bool>(), at, "has the unknown key " + key);
-        else check(argument, member, at + "/" + key);
+        if (argument.is_boolean())
+          require(argument.get<bool>(), at, "has the unknown key " + key);
+        else
+          check(argument, member, at + "/" + key);
       }
     } else {
       throw std::runtime_error("the test's validator does not know the keyword " + keyword);

@@ -101,17 +101,17 @@ TEST(JsonReader, AbsentAndNullKeepTheDefault) {
 }
 
 TEST(JsonReader, CollectsEveryMistakeWithItsPointer) {
-  EXPECT_THAT(complaints_about(R"({"flag":1,"count":11,"seed":-1,"scale":"x","colour":"blue","maybe":10,
+  EXPECT_THAT(
+      complaints_about(R"({"flag":1,"count":11,"seed":-1,"scale":"x","colour":"blue","maybe":10,
                                    "numbers":[1,"a"],"parts":[{"name":""},{"weight":3}],"extra":5,"nmae":"a"})"),
-              ElementsAre("/flag: expected true or false, found 1", "/count: is 11, must be between 1 and 10",
-                          "/count: is 11, must be a multiple of 2",
-                          "/seed: is -1, must be between 0 and 18446744073709551615",
-                          "/scale: expected a number, found \"x\"", "/name: is required",
-                          "/colour: is \"blue\", must be red or green", "/maybe: is 10, must be between 0 and 9",
-                          "/numbers: expected a number, found \"a\"", "/parts/0/name: must not be empty",
-                          "/parts/1/name: is required", "/parts/1/weight: is 3, must be between -2 and 2",
-                          "/extra: expected an object, found 5", "/extra/name: is required",
-                          "/nmae: is not known; did you mean name?"));
+      ElementsAre("/flag: expected true or false, found 1", "/count: is 11, must be between 1 and 10",
+                  "/count: is 11, must be a multiple of 2", "/seed: is -1, must be between 0 and 18446744073709551615",
+                  "/scale: expected a number, found \"x\"", "/name: is required",
+                  "/colour: is \"blue\", must be red or green", "/maybe: is 10, must be between 0 and 9",
+                  "/numbers: expected a number, found \"a\"", "/parts/0/name: must not be empty",
+                  "/parts/1/name: is required", "/parts/1/weight: is 3, must be between -2 and 2",
+                  "/extra: expected an object, found 5", "/extra/name: is required",
+                  "/nmae: is not known; did you mean name?"));
 }
 
 TEST(JsonReader, WholeNumbersMayBeWrittenAsDecimals) {
@@ -130,8 +130,9 @@ TEST(JsonReader, HugeNumbersAreOutOfRange) {
 }
 
 TEST(JsonReader, ListsAndTextsHaveLimits) {
-  EXPECT_THAT(complaints_about(R"({"name":"abcdef","parts":[{"name":"a"},{"name":"a"},{"name":"a"}]})"),
-              ElementsAre("/name: has 6 bytes, at most 5 are allowed", "/parts: has 3 elements, at most 2 are allowed"));
+  EXPECT_THAT(
+      complaints_about(R"({"name":"abcdef","parts":[{"name":"a"},{"name":"a"},{"name":"a"}]})"),
+      ElementsAre("/name: has 6 bytes, at most 5 are allowed", "/parts: has 3 elements, at most 2 are allowed"));
 }
 
 TEST(JsonReader, ATextWithAZeroCharacterIsRefused) {

@@ -14,7 +14,8 @@ std::string trouble(std::string_view text) {
 }
 
 TEST(ParseJson, ReadsEveryKindOfValue) {
-  const Result<nlohmann::json> value = parse_json(R"({"a":[1,-2,2.5,true,null,"x"],"b":{"c":[]},"d":18446744073709551615})");
+  const Result<nlohmann::json> value =
+      parse_json(R"({"a":[1,-2,2.5,true,null,"x"],"b":{"c":[]},"d":18446744073709551615})");
   ASSERT_TRUE(value) << value.error().message;
   EXPECT_EQ(value->dump(), R"({"a":[1,-2,2.5,true,null,"x"],"b":{"c":[]},"d":18446744073709551615})");
 }

@@ -4,11 +4,10 @@
 #include <csignal>
 #include <cstring>
 
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 namespace darkroom {
 namespace {

@@ -21,11 +21,11 @@ TEST(Utf8, ValidTextHasNoInvalidByte) {
 
 TEST(Utf8, TheFirstInvalidByteIsNamed) {
   EXPECT_EQ(first_invalid_utf8("ab\xff"), 2U);
-  EXPECT_EQ(first_invalid_utf8("a\xc3"), 1U);              // cut short
-  EXPECT_EQ(first_invalid_utf8("\xc0\x80"), 0U);           // overlong
-  EXPECT_EQ(first_invalid_utf8("\xe0\x80\x80"), 0U);       // overlong
-  EXPECT_EQ(first_invalid_utf8("x\xed\xa0\x80"), 1U);      // surrogate
-  EXPECT_EQ(first_invalid_utf8("\xf4\x90\x80\x80"), 0U);   // past U+10FFFF
+  EXPECT_EQ(first_invalid_utf8("a\xc3"), 1U);             // cut short
+  EXPECT_EQ(first_invalid_utf8("\xc0\x80"), 0U);          // overlong
+  EXPECT_EQ(first_invalid_utf8("\xe0\x80\x80"), 0U);      // overlong
+  EXPECT_EQ(first_invalid_utf8("x\xed\xa0\x80"), 1U);     // surrogate
+  EXPECT_EQ(first_invalid_utf8("\xf4\x90\x80\x80"), 0U);  // past U+10FFFF
   EXPECT_EQ(first_invalid_utf8("\xe6\xbc\x41"), 0U);
 }
 

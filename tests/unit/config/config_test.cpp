@@ -34,8 +34,12 @@ TEST(Config, TheExampleFileReadsBackAsTheDefaults) {
 }
 
 TEST(Config, TheEnvironmentWinsOverTheFileAndFlagsOverTheEnvironment) {
-  const char* const environment[] = {"DARKROOM_LIMITS__MIN_SIDE=64", "DARKROOM_LIMITS__MAX_STEPS=7",
-                                     "DARKROOM_MODELS=/a:/b", "DARKROOM_WORKER=/x/darkroom-worker", "HOME=/", nullptr};
+  const char* const environment[] = {"DARKROOM_LIMITS__MIN_SIDE=64",
+                                     "DARKROOM_LIMITS__MAX_STEPS=7",
+                                     "DARKROOM_MODELS=/a:/b",
+                                     "DARKROOM_WORKER=/x/darkroom-worker",
+                                     "HOME=/",
+                                     nullptr};
   std::vector<Setting> settings = settings_from_environment(environment);
   settings.push_back({"limits.max_steps", "9", "--max-steps"});
   const Result<Config> config = load_config(written("[limits]\nmin_side = 128\nmax_batch = 3\n"), settings);
@@ -52,12 +56,13 @@ TEST(Config, AllMistakesAreInOneError) {
                   {{"limits.max_step", "1", "DARKROOM_LIMITS__MAX_STEP"}, {"worker.threads", "many", "--threads"}});
   ASSERT_FALSE(config);
   const std::string& message = config.error().message;
-  EXPECT_THAT(message, HasSubstr("/limits/min_sid is not known; did you mean min_side?"));
-  EXPECT_THAT(message, HasSubstr("/limits/max_side expected a whole number, found \"big\""));
-  EXPECT_THAT(message, HasSubstr("/limits/max_guidance is nan, must be between 0 and 1000"));
-  EXPECT_THAT(message, HasSubstr("/worker/threads is -1, must be between 0 and 4096"));
-  EXPECT_THAT(message, HasSubstr("DARKROOM_LIMITS__MAX_STEP names no key: limits.max_step; did you mean limits.max_step"));
-  EXPECT_THAT(message, HasSubstr("--threads expected a whole number, found \"many\""));
+  EXPECT_THAT(message, HasSubstr("/limits/min_sid: is not known; did you mean min_side?"));
+  EXPECT_THAT(message, HasSubstr("/limits/max_side: expected a whole number, found \"big\""));
+  EXPECT_THAT(message, HasSubstr("/limits/max_guidance: is nan, must be between 0 and 1000"));
+  EXPECT_THAT(message, HasSubstr("/worker/threads: is -1, must be between 0 and 4096"));
+  EXPECT_THAT(message,
+              HasSubstr("DARKROOM_LIMITS__MAX_STEP: names no key: limits.max_step; did you mean limits.max_step"));
+  EXPECT_THAT(message, HasSubstr("--threads: expected a whole number, found \"many\""));
 }
 
 TEST(Config, AFileThatIsNotTomlIsNamedWithItsLine) {
@@ -67,9 +72,7 @@ TEST(Config, AFileThatIsNotTomlIsNamedWithItsLine) {
   EXPECT_THAT(config.error().message, HasSubstr(path + ":2"));
 }
 
-TEST(Config, AMissingFileIsAnError) {
-  EXPECT_FALSE(load_config("/nowhere/darkroom.toml", {}));
-}
+TEST(Config, AMissingFileIsAnError) { EXPECT_FALSE(load_config("/nowhere/darkroom.toml", {})); }
 
 }  // namespace
 }  // namespace darkroom

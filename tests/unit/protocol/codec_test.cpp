@@ -56,18 +56,20 @@ Generated some_pictures() {
 
 std::vector<Response> one_of_each_response() {
   const auto answer = [](ResponseData data) {
-    return Response{.request_id = "r", .data = std::move(data), .warnings = {"w"}, .execution_time = 0.5, .timestamp = 1e9};
+    return Response{
+        .request_id = "r", .data = std::move(data), .warnings = {"w"}, .execution_time = 0.5, .timestamp = 1e9};
   };
-  return {answer(some_pictures()),
-          answer(ModelLoaded{"m"}),
-          answer(ModelUnloaded{"m"}),
-          answer(ModelList{{{"m", ModelRole::lora, "/m", "safetensors", "Stable Diffusion XL", 9, {"float16"}, true, ""}}}),
-          answer(SchedulerList{{"DDIMScheduler"}}),
-          answer(Status{"running", "cpu", "a", {"b"}, 1, 2, {{"/m", "checkpoint", 3, 4.0}}}),
-          answer(JobCancelled{"a"}),
-          answer(ShutDown{}),
-          Response{.request_id = "r",
-                   .refusal = Refusal{{ErrorCode::corrupt_data, "broken"}, {{"/data/prompt", "is required"}}}}};
+  return {
+      answer(some_pictures()),
+      answer(ModelLoaded{"m"}),
+      answer(ModelUnloaded{"m"}),
+      answer(ModelList{{{"m", ModelRole::lora, "/m", "safetensors", "Stable Diffusion XL", 9, {"float16"}, true, ""}}}),
+      answer(SchedulerList{{"DDIMScheduler"}}),
+      answer(Status{"running", "cpu", "a", {"b"}, 1, 2, {{"/m", "checkpoint", 3, 4.0}}}),
+      answer(JobCancelled{"a"}),
+      answer(ShutDown{}),
+      Response{.request_id = "r",
+               .refusal = Refusal{{ErrorCode::corrupt_data, "broken"}, {{"/data/prompt", "is required"}}}}};
 }
 
 std::vector<Event> one_of_each_event() {
@@ -97,19 +99,22 @@ TEST(RequestCodec, EveryRequestComesBackAndFitsTheSchema) {
 
 TEST(RequestCodec, FeatureWorkersAreAskedThroughInferenceRequests) {
   const auto ask = [](const std::string& data) {
-    auto request = decode_request(R"({"message_type":"inference_request","request_id":"1","data":)" + data + "}", kLimits);
+    auto request =
+        decode_request(R"({"message_type":"inference_request","request_id":"1","data":)" + data + "}", kLimits);
     EXPECT_TRUE(request) << data;
     return request->body;
   };
   EXPECT_EQ(std::get<ListModels>(ask(R"({"worker_type":"lora_worker"})")).role, ModelRole::lora);
-  EXPECT_EQ(std::get<ListModels>(ask(R"({"worker_type":"upscaler_worker","action":"list"})")).role, ModelRole::upscaler);
+  EXPECT_EQ(std::get<ListModels>(ask(R"({"worker_type":"upscaler_worker","action":"list"})")).role,
+            ModelRole::upscaler);
   const auto load = std::get<LoadModel>(ask(R"({"worker_type":"controlnet_worker","action":"load","model_name":"c"})"));
   EXPECT_EQ(load.role, ModelRole::controlnet);
   EXPECT_EQ(load.model, "c");
   EXPECT_EQ(std::get<UnloadModel>(ask(R"({"worker_type":"vae_manager","action":"unload","model_name":"v"})")).role,
             ModelRole::vae);
   EXPECT_TRUE(std::holds_alternative<ListSchedulers>(ask(R"({"worker_type":"scheduler_manager"})")));
-  EXPECT_TRUE(std::holds_alternative<GenerationRequest>(ask(R"({"worker_type":"sdxl_worker","prompt":"a","model_name":"m"})")));
+  EXPECT_TRUE(
+      std::holds_alternative<GenerationRequest>(ask(R"({"worker_type":"sdxl_worker","prompt":"a","model_name":"m"})")));
 }
 
 TEST(RequestCodec, ARefusalCarriesTheRequestsIdAndEveryComplaint) {
@@ -118,7 +123,8 @@ TEST(RequestCodec, ARefusalCarriesTheRequestsIdAndEveryComplaint) {
   EXPECT_EQ(response.request_id, "r7");
   ASSERT_TRUE(response.refusal);
   EXPECT_EQ(response.refusal->error.code, ErrorCode::invalid_argument);
-  EXPECT_THAT(response.refusal->error.message, HasSubstr("Validation failed: /data/prompt: must not be empty; /data/width"));
+  EXPECT_THAT(response.refusal->error.message,
+              HasSubstr("Validation failed: /data/prompt: must not be empty; /data/width"));
   ASSERT_EQ(response.refusal->complaints.size(), 3U);
   EXPECT_EQ(response.refusal->complaints[1].pointer, "/data/width");
 }
@@ -129,7 +135,8 @@ TEST(RequestCodec, UnknownTypesAreAnsweredByName) {
   EXPECT_EQ(message.refusal->error.message, "Unknown message type: inferense_request; did you mean inference_request?");
   const Response worker = refusal_of(R"({"message_type":"inference_request","data":{"worker_type":"x"}})");
   EXPECT_EQ(worker.request_id, "unknown");
-  EXPECT_THAT(worker.refusal->error.message, HasSubstr("Enhanced worker not available: x; there are enhanced_sdxl_worker"));
+  EXPECT_THAT(worker.refusal->error.message,
+              HasSubstr("Enhanced worker not available: x; there are enhanced_sdxl_worker"));
 }
 
 TEST(RequestCodec, AnEnvelopeThatIsWrongIsRefusedWithWhatCouldBeRead) {
@@ -138,14 +145,17 @@ TEST(RequestCodec, AnEnvelopeThatIsWrongIsRefusedWithWhatCouldBeRead) {
   EXPECT_EQ(refusal_of(R"({"message_type":"status_request","request_id":5})").request_id, "unknown");
   EXPECT_EQ(refusal_of(R"({"message_type":7,"request_id":"a"})").request_id, "a");
   EXPECT_EQ(refusal_of(R"({"message_type":"status_request","request_id":"a","data":3})").request_id, "a");
-  EXPECT_EQ(refusal_of(R"({"message_type":"cancel_request","request_id":"a","data":{}})").refusal->complaints[0].pointer,
-            "/data/request_id");
+  EXPECT_EQ(
+      refusal_of(R"({"message_type":"cancel_request","request_id":"a","data":{}})").refusal->complaints[0].pointer,
+      "/data/request_id");
   EXPECT_EQ(refusal_of(R"({"message_type":"model_load_request","request_id":"a"})").refusal->complaints[0].pointer,
             "/data/model_name");
-  EXPECT_EQ(refusal_of(R"({"message_type":"inference_request","request_id":"a","data":{"worker_type":"lora_worker","action":"load"}})")
-                .refusal->complaints[0]
-                .pointer,
-            "/data/model_name");
+  EXPECT_EQ(
+      refusal_of(
+          R"({"message_type":"inference_request","request_id":"a","data":{"worker_type":"lora_worker","action":"load"}})")
+          .refusal->complaints[0]
+          .pointer,
+      "/data/model_name");
 }
 
 TEST(ResponseCodec, EveryResponseComesBackAndFitsTheSchema) {
@@ -209,9 +219,8 @@ class RequestSchema : public testing::Test {
     const json whole = message(data);
     const bool by_schema = schema_errors(schema_, whole).empty();
     const auto request = decode_request(whole.dump(), kLimits);
-    EXPECT_EQ(by_schema, request.has_value())
-        << pointer << " = " << value.dump().substr(0, 100) << ": "
-        << (request ? "" : request.error().refusal->error.message);
+    EXPECT_EQ(by_schema, request.has_value()) << pointer << " = " << value.dump().substr(0, 100) << ": "
+                                              << (request ? "" : request.error().refusal->error.message);
   }
 
   void walk(const json& properties, const std::string& at) const {

@@ -6,11 +6,10 @@
 #include <vector>
 
 #include <fcntl.h>
-#include <signal.h>
-#include <unistd.h>
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 
@@ -38,8 +37,9 @@ std::vector<std::string> received(const std::string& bytes, std::size_t chunk) {
   while (lines.empty() || lines.back() != "<end>") {
     reader.read_some();
     while (const std::optional<Received> one = reader.take()) {
-      lines.push_back(one->kind == Received::Kind::line ? one->text
-                                                        : (one->kind == Received::Kind::too_long ? "<too long>" : "<end>"));
+      lines.push_back(one->kind == Received::Kind::line
+                          ? one->text
+                          : (one->kind == Received::Kind::too_long ? "<too long>" : "<end>"));
       if (one->kind == Received::Kind::end) break;
     }
   }
@@ -55,8 +55,9 @@ TEST(LineReader, GivesLinesHoweverTheyArrive) {
 
 TEST(LineReader, DropsALineThatIsTooLongAndGoesOnAfterIt) {
   for (const std::size_t chunk : {1U, 7U, 1000U}) {
-    EXPECT_THAT(received("0123456789\n" + std::string(500, 'x') + "\nnext\n" + std::string(11, 'y') + "\nlast\n", chunk),
-                ElementsAre("0123456789", "<too long>", "next", "<too long>", "last", "<end>"));
+    EXPECT_THAT(
+        received("0123456789\n" + std::string(500, 'x') + "\nnext\n" + std::string(11, 'y') + "\nlast\n", chunk),
+        ElementsAre("0123456789", "<too long>", "next", "<too long>", "last", "<end>"));
   }
 }
 

@@ -160,8 +160,9 @@ TEST(DecodeGeneration, FieldsThatNeedEachOtherAreCheckedTogether) {
   EXPECT_THAT(complaints_about(with("/extend/left", 64)), ElementsAre("/extend: needs an init_image"));
   EXPECT_THAT(complaints_about(with("/refiner/switch_at", 0.8)), ElementsAre("/refiner: needs models.refiner"));
   EXPECT_THAT(complaints_about(with("/output/upscale/factor", 2)), ElementsAre("/output/upscale/method: is required"));
-  EXPECT_THAT(complaints_about(with("/controlnet", {{"conditioning_scale", 1}})),
-              ElementsAre("/controlnet/model: is required where there is no type", "/controlnet/control_image: is required"));
+  EXPECT_THAT(
+      complaints_about(with("/controlnet", {{"conditioning_scale", 1}})),
+      ElementsAre("/controlnet/model: is required where there is no type", "/controlnet/control_image: is required"));
 }
 
 TEST(DecodeGeneration, TheFormatFollowsTheNameOfTheFile) {
@@ -175,14 +176,15 @@ TEST(DecodeGeneration, TheFormatFollowsTheNameOfTheFile) {
 
 TEST(DecodeGeneration, PicturesComeAsPathsOrDataUris) {
   EXPECT_EQ(decoded(with("/init_image", "in.png")).spec.init_image->path, "in.png");
-  EXPECT_EQ(decoded(with("/init_image", "data:image/png;base64,AAEC")).spec.init_image->bytes, std::string("\0\1\2", 3));
+  EXPECT_EQ(decoded(with("/init_image", "data:image/png;base64,AAEC")).spec.init_image->bytes,
+            std::string("\0\1\2", 3));
   EXPECT_THAT(complaints_about(with("/init_image", "data:image/png,xx")), ElementsAre(HasSubstr("without ;base64,")));
   EXPECT_THAT(complaints_about(with("/init_image", "data:;base64,?")), ElementsAre(HasSubstr("base64")));
 }
 
 TEST(DecodeGeneration, APreprocessorThatNeedsANetworkIsAWarning) {
-  const GenerationRequest request = decoded(with(
-      "/controlnet", {{"type", "depth"}, {"control_image", "d.png"}, {"preprocessor", {{"enabled", true}}}}));
+  const GenerationRequest request = decoded(
+      with("/controlnet", {{"type", "depth"}, {"control_image", "d.png"}, {"preprocessor", {{"enabled", true}}}}));
   EXPECT_EQ(request.spec.controlnets.at(0).preprocess.name, "");
   EXPECT_THAT(request.warnings, ElementsAre(HasSubstr("\"depth\"")));
 }
