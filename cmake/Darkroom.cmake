@@ -66,7 +66,9 @@ function(darkroom_test NAME)
   endif()
   include(GoogleTest)
   gtest_discover_tests(test_${NAME} DISCOVERY_TIMEOUT 120
-    PROPERTIES LABELS ${ARG_LABEL} TIMEOUT 1200)
+    PROPERTIES LABELS ${ARG_LABEL} TIMEOUT 1200
+    # Tests run side by side: a thread that waits for another must not spin on its core.
+    ENVIRONMENT OMP_WAIT_POLICY=passive)
 endfunction()
 
 # darkroom_fuzz(NAME DEPENDS libs...): NAME.cpp becomes a libFuzzer program, in the fuzz preset only.

@@ -1,6 +1,7 @@
 // darkroom-worker: makes pictures for a parent that speaks the protocol over its standard input and output.
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 
 #include <CLI/CLI.hpp>
@@ -71,10 +72,19 @@ int run(int argc, char** argv) {
   return 0;
 }
 
+// Threads of the engine's kernels that wait for each other must sleep, not spin: on a machine with other work a
+// spinning one keeps the one it waits for from running. OpenMP reads this once, as the program starts.
+void start_with_sleeping_threads(char** argv) {
+  if (std::getenv("OMP_WAIT_POLICY") != nullptr) return;
+  ::setenv("OMP_WAIT_POLICY", "passive", 0);
+  ::execv("/proc/self/exe", argv);  // where this fails, the program runs on, only slower
+}
+
 }  // namespace
 }  // namespace darkroom
 
 int main(int argc, char** argv) {
+  darkroom::start_with_sleeping_threads(argv);
   try {
     return darkroom::run(argc, argv);
   } catch (const std::exception& error) {
