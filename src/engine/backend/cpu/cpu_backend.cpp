@@ -283,7 +283,7 @@ class CpuBackend final : public Backend {
     if (args.joined != nullptr) norm.joined = out_of(*args.joined);
     const auto doubles = static_cast<std::size_t>(kernels_.group_norm_scratch_doubles(norm));
     const std::shared_ptr<Buffer> scratch = allocate(doubles * sizeof(double));
-    norm.sums = static_cast<double*>(scratch->data());
+    norm.scratch = static_cast<double*>(scratch->data());
     kernels_.group_norm(norm);
   }
 

@@ -106,7 +106,7 @@ struct GroupNormKernelArgs {
   const float* beta = nullptr;
   Act act = Act::none;
   RowOut out, joined;  // joined.data null: none
-  double* sums = nullptr;       // group_norm_scratch_doubles()
+  double* scratch = nullptr;    // group_norm_scratch_doubles()
   int threads = 1;
 };
 
