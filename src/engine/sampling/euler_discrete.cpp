@@ -20,10 +20,7 @@ class EulerDiscrete : public SigmaScheduler {
 
  protected:
   void lay_out(int steps) override {
-    const Steps spaced = spaced_steps(steps);
-    sigmas_ = to_floats(spaced.sigmas);
-    sigmas_.push_back(config_.final_sigmas_type == FinalSigmas::sigma_min ? train_sigmas_.front() : 0.0F);
-    timesteps_ = to_floats(spaced.timesteps);
+    lay_out_single_passes(steps, config_.final_sigmas_type == FinalSigmas::sigma_min ? train_sigmas_.front() : 0.0F);
     const bool continuous =
         config_.timestep_type == TimestepType::continuous && config_.prediction_type == PredictionType::v_prediction;
     if (continuous) {

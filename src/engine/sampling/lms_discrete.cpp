@@ -31,10 +31,7 @@ class LmsDiscrete : public SigmaScheduler {
 
  protected:
   void lay_out(int steps) override {
-    const Steps spaced = spaced_steps(steps);
-    sigmas_ = to_floats(spaced.sigmas);
-    sigmas_.push_back(0.0F);
-    timesteps_ = to_floats(spaced.timesteps);
+    lay_out_single_passes(steps, /*last_sigma=*/0.0F);
     slopes_.clear();
   }
 

@@ -45,6 +45,10 @@ void LogSnrScheduler::add_noise(std::span<const float> original, std::span<const
 }
 
 void LogSnrScheduler::space_steps(int steps) {
+  if (usable_timesteps_ < steps) {
+    throw_failure(ErrorCode::invalid_argument, "steps: {} is more than the {} timesteps above lambda_min_clipped {}",
+                  steps, usable_timesteps_, config_.lambda_min_clipped);
+  }
   std::vector<double> timesteps = divide_schedule_inside(config_, steps, usable_timesteps_);
   std::vector<double> sigmas;
   const std::vector<float> log_sigmas = logs_of(train_sigmas_);

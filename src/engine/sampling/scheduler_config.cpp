@@ -119,8 +119,11 @@ class Complaints {
  public:
   template <class... Args>
   void add(const Source& source, fmt::format_string<Args...> format, Args&&... args) {
+    std::string value = source.value.dump();
+    constexpr std::size_t longest = 80;  // characters of a value that a message repeats
+    if (value.size() > longest) value.replace(longest, std::string::npos, " …");
     add(fmt::format("{} {}: {} {}", source.is_option ? "scheduler option" : "the model's scheduler_config.json,",
-                    source.key, source.value.dump(), fmt::format(format, std::forward<Args>(args)...)));
+                    source.key, value, fmt::format(format, std::forward<Args>(args)...)));
   }
   void add(std::string text) { texts_.push_back(std::move(text)); }
   bool empty() const { return texts_.empty(); }
@@ -136,8 +139,8 @@ struct Choice {
   Enum value;
 };
 
-template <class Enum, std::size_t N>
-void read_choice(const Source& source, Enum& member, const std::array<Choice<Enum>, N>& choices,
+template <class Enum>
+void read_choice(const Source& source, Enum& member, std::initializer_list<Choice<Enum>> choices,
                  Complaints& complaints) {
   std::vector<std::string_view> names;
   for (const Choice<Enum>& choice : choices) {
@@ -208,35 +211,32 @@ void read_sigma_spacing(const Source& source, SchedulerConfig& config, SigmaSpac
 }
 
 // compat(diffusers): a configuration saved by another solver keeps that solver's types; they mean the default here.
-template <std::size_t N>
-bool is_of_another_solver(const Source& source, const std::array<std::string_view, N>& foreign) {
+bool is_of_another_solver(const Source& source, std::initializer_list<std::string_view> foreign) {
   return !source.is_option && std::ranges::any_of(foreign, [&](std::string_view name) { return source.value == name; });
 }
 
 void read_solver_type(const Source& source, SchedulerConfig& config, Complaints& complaints) {
-  using Type = Choice<SolverType>;
-  static constexpr std::array dpm = {Type{"midpoint", SolverType::midpoint}, Type{"heun", SolverType::heun}};
-  static constexpr std::array unipc = {Type{"bh1", SolverType::bh1}, Type{"bh2", SolverType::bh2}};
-  static constexpr std::array deis = {Type{"logrho", SolverType::logrho}};
   if (config.scheduler_class == unipc_multistep) {
-    if (is_of_another_solver<3>(source, {"midpoint", "heun", "logrho"})) return;
-    read_choice(source, config.solver_type, unipc, complaints);
+    if (is_of_another_solver(source, {"midpoint", "heun", "logrho"})) return;
+    read_choice(source, config.solver_type, {{"bh1", SolverType::bh1}, {"bh2", SolverType::bh2}}, complaints);
   } else if (config.scheduler_class == deis_multistep) {
-    if (is_of_another_solver<4>(source, {"midpoint", "heun", "bh1", "bh2"})) return;
-    read_choice(source, config.solver_type, deis, complaints);
+    if (is_of_another_solver(source, {"midpoint", "heun", "bh1", "bh2"})) return;
+    read_choice(source, config.solver_type, {{"logrho", SolverType::logrho}}, complaints);
   } else {
-    if (is_of_another_solver<3>(source, {"logrho", "bh1", "bh2"})) return;
-    read_choice(source, config.solver_type, dpm, complaints);
+    if (is_of_another_solver(source, {"logrho", "bh1", "bh2"})) return;
+    read_choice(source, config.solver_type, {{"midpoint", SolverType::midpoint}, {"heun", SolverType::heun}},
+                complaints);
   }
 }
 
 void read_algorithm_type(const Source& source, SchedulerConfig& config, Complaints& complaints) {
-  using Type = Choice<AlgorithmType>;
-  static constexpr std::array types = {
-      Type{"dpmsolver++", AlgorithmType::dpmsolver_pp}, Type{"dpmsolver", AlgorithmType::dpmsolver},
-      Type{"sde-dpmsolver++", AlgorithmType::sde_dpmsolver_pp}, Type{"sde-dpmsolver", AlgorithmType::sde_dpmsolver}};
-  if (is_of_another_solver<1>(source, {"deis"})) return;
-  read_choice(source, config.algorithm_type, types, complaints);
+  if (is_of_another_solver(source, {"deis"})) return;
+  read_choice(source, config.algorithm_type,
+              {{"dpmsolver++", AlgorithmType::dpmsolver_pp},
+               {"dpmsolver", AlgorithmType::dpmsolver},
+               {"sde-dpmsolver++", AlgorithmType::sde_dpmsolver_pp},
+               {"sde-dpmsolver", AlgorithmType::sde_dpmsolver}},
+              complaints);
 }
 
 // Clipping pixel values has no meaning for latents.
@@ -269,15 +269,15 @@ const std::vector<Key>& keys() {
   using C = SchedulerConfig&;
   using E = Complaints&;
   static const std::vector<Key> table = {
-      {"num_train_timesteps", kEvery, [](S s, C c, E e) { read_integer(s, c.num_train_timesteps, 1, 100000, e); }},
+      {"num_train_timesteps", kEvery, [](S s, C c, E e) { read_integer(s, c.num_train_timesteps, 2, 100000, e); }},
       {"beta_start", kEvery, [](S s, C c, E e) { read_number(s, c.beta_start, 0.0, 1.0, Ends::excluded, e); }},
       {"beta_end", kEvery, [](S s, C c, E e) { read_number(s, c.beta_end, 0.0, 1.0, Ends::excluded, e); }},
       {"beta_schedule", kEvery,
        [](S s, C c, E e) {
-         using Of = Choice<BetaSchedule>;
          read_choice(s, c.beta_schedule,
-                     std::array{Of{"linear", BetaSchedule::linear}, Of{"scaled_linear", BetaSchedule::scaled_linear},
-                                Of{"squaredcos_cap_v2", BetaSchedule::squaredcos_cap_v2}},
+                     {{"linear", BetaSchedule::linear},
+                      {"scaled_linear", BetaSchedule::scaled_linear},
+                      {"squaredcos_cap_v2", BetaSchedule::squaredcos_cap_v2}},
                      e);
        }},
       {"trained_betas", kEvery, [](S s, C c, E e) { read_list(s, c.trained_betas, e); }},
@@ -286,18 +286,18 @@ const std::vector<Key>& keys() {
        [](S s, C c, E e) { read_flag(s, c.rescale_betas_zero_snr, e); }},
       {"prediction_type", kEvery,
        [](S s, C c, E e) {
-         using Of = Choice<PredictionType>;
          read_choice(s, c.prediction_type,
-                     std::array{Of{"epsilon", PredictionType::epsilon},
-                                Of{"v_prediction", PredictionType::v_prediction}, Of{"sample", PredictionType::sample}},
+                     {{"epsilon", PredictionType::epsilon},
+                      {"v_prediction", PredictionType::v_prediction},
+                      {"sample", PredictionType::sample}},
                      e);
        }},
       {"timestep_spacing", ClassSet::all_but({dpm_solver_singlestep}),
        [](S s, C c, E e) {
-         using Of = Choice<TimestepSpacing>;
          read_choice(s, c.timestep_spacing,
-                     std::array{Of{"leading", TimestepSpacing::leading}, Of{"trailing", TimestepSpacing::trailing},
-                                Of{"linspace", TimestepSpacing::linspace}},
+                     {{"leading", TimestepSpacing::leading},
+                      {"trailing", TimestepSpacing::trailing},
+                      {"linspace", TimestepSpacing::linspace}},
                      e);
        }},
       {"steps_offset", ClassSet::all_but({dpm_solver_singlestep}),
@@ -312,23 +312,19 @@ const std::vector<Key>& keys() {
       {"final_sigmas_type",
        {dpm_solver_multistep, dpm_solver_singlestep, euler_discrete, unipc_multistep},
        [](S s, C c, E e) {
-         using Of = Choice<FinalSigmas>;
-         read_choice(s, c.final_sigmas_type,
-                     std::array{Of{"zero", FinalSigmas::zero}, Of{"sigma_min", FinalSigmas::sigma_min}}, e);
+         read_choice(s, c.final_sigmas_type, {{"zero", FinalSigmas::zero}, {"sigma_min", FinalSigmas::sigma_min}}, e);
        }},
       {"interpolation_type",
        {euler_discrete},
        [](S s, C c, E e) {
-         using Of = Choice<Interpolation>;
          read_choice(s, c.interpolation_type,
-                     std::array{Of{"linear", Interpolation::linear}, Of{"log_linear", Interpolation::log_linear}}, e);
+                     {{"linear", Interpolation::linear}, {"log_linear", Interpolation::log_linear}}, e);
        }},
       {"timestep_type",
        {euler_discrete},
        [](S s, C c, E e) {
-         using Of = Choice<TimestepType>;
          read_choice(s, c.timestep_type,
-                     std::array{Of{"discrete", TimestepType::discrete}, Of{"continuous", TimestepType::continuous}}, e);
+                     {{"discrete", TimestepType::discrete}, {"continuous", TimestepType::continuous}}, e);
        }},
       {"lambda_min_clipped", kDpm, read_lambda_min_clipped},
       {"solver_order", kLogSnr, [](S s, C c, E e) { read_integer(s, c.solver_order, 1, 3, e); }},
@@ -351,11 +347,10 @@ const std::vector<Key>& keys() {
       {"variance_type",
        {ddpm},
        [](S s, C c, E e) {
-         using Of = Choice<VarianceType>;
          read_choice(s, c.variance_type,
-                     std::array{Of{"fixed_small", VarianceType::fixed_small},
-                                Of{"fixed_small_log", VarianceType::fixed_small_log},
-                                Of{"fixed_large", VarianceType::fixed_large}},
+                     {{"fixed_small", VarianceType::fixed_small},
+                      {"fixed_small_log", VarianceType::fixed_small_log},
+                      {"fixed_large", VarianceType::fixed_large}},
                      e);
        }},
       {"eta", {ddim, tcd}, [](S s, C c, E e) { read_number(s, c.eta, 0.0, 1.0, Ends::included, e); }},

@@ -40,6 +40,13 @@ SigmaScheduler::Steps SigmaScheduler::spaced_steps(int steps) {
   return spaced;
 }
 
+void SigmaScheduler::lay_out_single_passes(int steps, float last_sigma) {
+  const Steps spaced = spaced_steps(steps);
+  sigmas_ = to_floats(spaced.sigmas);
+  sigmas_.push_back(last_sigma);
+  timesteps_ = to_floats(spaced.timesteps);
+}
+
 std::vector<float> SigmaScheduler::denoised(std::span<const float> model_output, std::span<const float> sample,
                                             float sigma) const {
   std::vector<float> x0(sample.size());

@@ -26,6 +26,9 @@ class SigmaScheduler : public Scheduler {
   // One entry a step, before the solver doubles some. Fills init_noise_sigma_.
   Steps spaced_steps(int steps);
 
+  // Of solvers with one pass a step: sigmas_ and timesteps_ are those steps, and the end.
+  void lay_out_single_passes(int steps, float last_sigma);
+
   float sigma(int i) const { return sigmas_[static_cast<std::size_t>(i)]; }
   // The picture that the model sees in a sample at noise level sigma.
   std::vector<float> denoised(std::span<const float> model_output, std::span<const float> sample, float sigma) const;

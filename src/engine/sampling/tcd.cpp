@@ -17,7 +17,8 @@ class Tcd : public AlphaScheduler {
     const int next = i + 1 < pass_count() ? timestep(i + 1) : 0;
     const float after = alpha(next);
     // Down to a cleaner point than the next timestep, then up again with fresh noise.
-    const float below = alpha(static_cast<int>(std::floor((1.0 - config_.eta) * next)));
+    const float below =
+        alpha(static_cast<int>(std::floor(static_cast<float>(1.0 - config_.eta) * static_cast<float>(next))));
     const auto [x0, epsilon] = predict(model_output, sample, alpha(timestep(i)));
     combine(std::sqrt(below), x0, std::sqrt(1.0F - below), epsilon, sample);
     if (config_.eta == 0.0 || i + 1 == pass_count()) return;

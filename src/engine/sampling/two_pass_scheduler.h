@@ -32,14 +32,8 @@ class TwoPassScheduler : public SigmaScheduler {
   float sigma_of_pass(int i) const { return in_second_pass() ? sigma_of_second(i) : sigma(i); }
   virtual std::vector<float> limited(std::vector<float> denoised) const { return denoised; }
 
-  // spaced_steps() as DPM2 rounds them.
-  Steps rounded_steps(int steps);
   // [a, b, b, …, y, y, z, z, z]: one entry a pass of [a, b, …, z].
   static std::vector<float> doubled(std::span<const float> values);
-  // Between a and b in the logarithm: torch.lerp with weight ½.
-  static float log_middle(float a, float b);
-  // The first passes' timesteps with those of the second passes' noise levels in between.
-  void interleave_timesteps(std::span<const double> first, std::span<const float> second_sigmas);
   void forget_steps() { halfway_.reset(); }
 
  private:
