@@ -3,8 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include <utf8proc.h>
-
+#include "base/text.h"
 #include "engine/image/formats.h"
 
 namespace darkroom::engine {
@@ -120,14 +119,11 @@ Result<void> check_encodable(std::string_view format, const Image& image, int ma
 }
 
 Result<void> check_parameters(std::string_view parameters) {
-  const auto* text = reinterpret_cast<const utf8proc_uint8_t*>(parameters.data());
-  const auto size = static_cast<utf8proc_ssize_t>(parameters.size());
-  for (utf8proc_ssize_t i = 0; i < size;) {
-    utf8proc_int32_t code_point = 0;
-    const utf8proc_ssize_t used = utf8proc_iterate(text + i, size - i, &code_point);
-    if (used <= 0) return fail(ErrorCode::invalid_argument, "the parameters text is not UTF-8 at byte {}", i);
-    if (code_point == 0) return fail(ErrorCode::invalid_argument, "the parameters text has a zero byte at {}", i);
-    i += used;
+  if (const auto at = first_invalid_utf8(parameters)) {
+    return fail(ErrorCode::invalid_argument, "the parameters text is not UTF-8 at byte {}", *at);
+  }
+  if (const auto at = parameters.find('\0'); at != std::string_view::npos) {
+    return fail(ErrorCode::invalid_argument, "the parameters text has a zero byte, at {}", at);
   }
   return {};
 }

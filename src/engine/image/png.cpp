@@ -16,10 +16,11 @@ namespace darkroom::engine {
 namespace {
 
 constexpr char kKeyword[] = "parameters";
-constexpr png_alloc_size_t kMaxChunkBytes = png_alloc_size_t{8} << 20U;  // of one text or profile, decompressed
+constexpr png_alloc_size_t kMaxChunkBytes = png_alloc_size_t{4} << 20U;  // of one text or profile, decompressed
+constexpr std::ptrdiff_t kSignatureBytes = 8;
 constexpr png_uint_32 kMaxTextChunks = 32;
-// Measured on 1024×1024 pictures of this engine: level 4 with libpng's choice of filter takes a third of level 6's time
-// for some 2 % more bytes.
+// On a smooth 1024×1024 picture with a little noise, all filters allowed: level 2 takes 0.10 s and gives 1.65 MB, level
+// 4 0.26 s and 1.40 MB, zlib's usual 6 0.75 s and 1.42 MB.
 constexpr int kCompressionLevel = 4;
 constexpr int kMaxSide = 0x7fffffff;
 
@@ -91,22 +92,32 @@ bool read_pixels(Reader& reader) {
   return true;
 }
 
+struct Chunk {
+  std::string_view type;
+  std::span<const std::byte> bytes;  // with its length, type and checksum
+};
+
+// All up to IEND. Each lies within the file: libpng would take as much memory as a chunk claims to need, up to 2 GiB.
+Result<std::vector<Chunk>> chunks_of(std::span<const std::byte> file) {
+  constexpr std::size_t kFrame = 12;  // length, type, checksum
+  std::vector<Chunk> chunks;
+  auto left = file.subspan(kSignatureBytes);
+  do {
+    const std::size_t size =
+        left.size() < kFrame ? kFrame : kFrame + png_get_uint_32(reinterpret_cast<png_const_bytep>(left.data()));
+    if (size > left.size()) return fail(ErrorCode::corrupt_data, "the PNG file is damaged: it ends inside a chunk");
+    chunks.push_back({{reinterpret_cast<const char*>(left.data()) + 4, 4}, left.first(size)});
+    left = left.subspan(size);
+  } while (chunks.back().type != "IEND");
+  return chunks;
+}
+
 // The file with an empty IDAT in the place of its pixels, which libpng stops at: all texts come before it, also those
 // that followed the pixels.
-Bytes without_pixels(std::span<const std::byte> file) {
-  constexpr std::size_t kSignature = 8;
-  constexpr std::size_t kChunkFrame = 12;  // length, type, CRC
-  Bytes out(file.begin(), file.begin() + std::min(kSignature, file.size()));
-  for (auto left = file.subspan(out.size()); !left.empty();) {
-    std::size_t size = left.size();  // a cut chunk is kept as it is, for libpng to complain of
-    std::string_view type;
-    if (left.size() >= kChunkFrame) {
-      size = std::min<std::size_t>(size, kChunkFrame + png_get_uint_32(reinterpret_cast<png_const_bytep>(left.data())));
-      type = {reinterpret_cast<const char*>(left.data()) + 4, 4};
-    }
-    if (type == "IEND") break;
-    if (type != "IDAT") out.insert(out.end(), left.begin(), left.begin() + size);
-    left = left.subspan(size);
+Bytes without_pixels(std::span<const std::byte> file, const std::vector<Chunk>& chunks) {
+  Bytes out(file.begin(), file.begin() + kSignatureBytes);
+  for (const auto& [type, bytes] : chunks) {
+    if (type != "IDAT" && type != "IEND") out.insert(out.end(), bytes.begin(), bytes.end());
   }
   for (const char c : std::string_view("\0\0\0\0IDAT", 8)) out.push_back(static_cast<std::byte>(c));
   return out;
@@ -188,6 +199,7 @@ bool write(Writer& writer, const Image& image) {
 }  // namespace
 
 Result<Decoded> decode_png(std::span<const std::byte> file, const DecodeLimits& limits) {
+  if (const auto chunks = chunks_of(file); !chunks) return tl::unexpected(chunks.error());
   Reader reader(file);
   if (!read_info(reader)) return reader.damaged();
   const png_uint_32 width = png_get_image_width(reader.png, reader.info);
@@ -207,7 +219,9 @@ Result<Decoded> decode_png(std::span<const std::byte> file, const DecodeLimits& 
 }
 
 Result<std::optional<std::string>> read_png_parameters(std::span<const std::byte> file) {
-  const Bytes head = without_pixels(file);
+  const auto chunks = chunks_of(file);
+  if (!chunks) return tl::unexpected(chunks.error());
+  const Bytes head = without_pixels(file, *chunks);
   Reader reader(head);
   if (!read_info(reader)) return reader.damaged();
   png_textp texts = nullptr;

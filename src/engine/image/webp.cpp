@@ -13,8 +13,8 @@ namespace darkroom::engine {
 namespace {
 
 constexpr int kLosslessQuality = 100;
-// 0 fast … 9 small. Measured on 1024×1024 pictures of this engine: 1 is within 3 % of 6's size in a quarter of its
-// time.
+// 0 fast … 9 small. On a smooth 1024×1024 picture with a little noise: 0.07 s and 1.60 MB at level 0, 0.24 s and 1.33
+// MB at 1, 0.42 s and 1.32 MB at 6.
 constexpr int kLosslessLevel = 1;
 
 struct DestroyMux {

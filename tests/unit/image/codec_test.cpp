@@ -141,6 +141,26 @@ TEST(Codec, RefusesABombBeforeTakingMemory) {
   EXPECT_THAT(decoded.error().message, HasSubstr("2147483647×2147483647 pixels; the limit is 16384 a side"));
 }
 
+TEST(Codec, RefusesAChunkThatClaimsMoreThanTheFileHas) {
+  auto file = encode_png(make_picture(4, 4, 3), "a cat").value();
+  file[33] = std::byte{0x40};  // the text chunk's length: a gigabyte
+  for (const auto& error : {decode_image(file).error(), read_parameters(file).error()}) {
+    EXPECT_EQ(error.code, ErrorCode::corrupt_data);
+    EXPECT_THAT(error.message, HasSubstr("ends inside a chunk"));
+  }
+}
+
+TEST(Codec, ReadsParametersThatFollowThePixels) {
+  const auto file = encode_png(make_picture(4, 4, 3), "a cat").value();
+  Bytes moved(file.begin(), file.begin() + 33);
+  constexpr std::size_t kText = 12 + 11 + 5;  // frame, keyword, text
+  moved.insert(moved.end(), file.begin() + 33 + kText, file.end() - 12);
+  moved.insert(moved.end(), file.begin() + 33, file.begin() + 33 + kText);
+  moved.insert(moved.end(), file.end() - 12, file.end());
+  EXPECT_EQ(read_parameters(moved).value(), "a cat");
+  EXPECT_TRUE(decode_image(moved));
+}
+
 TEST(Codec, RefusesOtherFormatsByTheirFirstBytes) {
   for (const std::string_view text : {"GIF89a\x01\x02\x03", "<svg xmlns=", "RIFF....WAVEfmt ", "\x89PNG"}) {
     const auto decoded = decode_image(as_bytes(text));
