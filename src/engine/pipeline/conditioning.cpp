@@ -144,8 +144,9 @@ Conditioning encode_prompts(const SdxlModel& model, const GenerationSpec& spec, 
     chunks = std::max({chunks, negative_tokens->first.chunks.size(), negative_tokens->second.chunks.size()});
   }
   const PromptStates guided = encode(model, guided_tokens, chunks, spec.clip_skip);
+  // compat(diffusers): clip_skip is for the prompt alone; negative prompts keep the penultimate layer.
   const PromptStates negative = negative_tokens
-                                    ? encode(model, *negative_tokens, chunks, spec.clip_skip)
+                                    ? encode(model, *negative_tokens, chunks, /*clip_skip=*/0)
                                     : PromptStates{.context = std::vector<float>(guided.context.size()),
                                                    .pooled = std::vector<float>(guided.pooled.size())};
   const TimeIds ids = time_ids(model, spec);
