@@ -182,8 +182,13 @@ std::string system_error_text(int error) { return std::generic_category().messag
 Result<SafetensorsFile> SafetensorsFile::open(const std::filesystem::path& path) {
   auto mapped = MappedFile::open(path);
   if (!mapped) return tl::unexpected(std::move(mapped.error()));
-  const std::span<const std::byte> bytes = (*mapped)->bytes();
-  auto file = parse(bytes, std::move(*mapped), path.string());
+  return open(std::move(*mapped));
+}
+
+Result<SafetensorsFile> SafetensorsFile::open(std::shared_ptr<const MappedFile> mapped) {
+  const std::span<const std::byte> bytes = mapped->bytes();
+  const std::string name = mapped->path().string();
+  auto file = parse(bytes, std::move(mapped), name);
   if (file) {
     for (HostTensor& tensor : file->tensors_) tensor.mapped = true;
   }

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/mapped_file.h"
 #include "engine/tensor/tensor.h"
 
 namespace darkroom::engine {
@@ -24,6 +25,8 @@ class SafetensorsFile {
   // Maps the file and reads its header; no data is touched. Errors: those of MappedFile, corrupt_data,
   // unsupported (an element type of the format that the engine has not).
   static Result<SafetensorsFile> open(const std::filesystem::path& path);
+  // The same of a file that is mapped already.
+  static Result<SafetensorsFile> open(std::shared_ptr<const MappedFile> file);
   // The same of bytes in memory, which `owner` keeps alive; `name` is what messages call them.
   static Result<SafetensorsFile> parse(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
                                        std::string name);

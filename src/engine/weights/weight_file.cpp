@@ -75,7 +75,7 @@ Result<WeightFile> open_weight_file(const fs::path& path) {
     tensors = *std::move(read);
     result.format = FileFormat::pickle;
   } else {
-    auto file = SafetensorsFile::parse(bytes, *mapped, path.string());
+    auto file = SafetensorsFile::open(*mapped);
     if (!file) return tl::unexpected(std::move(file.error()));
     tensors = file->tensors();
     result.metadata = file->metadata();
