@@ -209,6 +209,7 @@ GenerationResult generate(SdxlModel& model, const GenerationSpec& spec, StageClo
 
   // 4. Latents become pictures, one at a time: a decoder's activations are the largest of all.
   clock.begin("decode");
+  model.unet_network->backend().trim();  // the decoder asks for other sizes than the UNet
   for (int i = 0; i < spec.batch_size; ++i) {
     cancel.throw_if_cancelled();
     const std::span<const float> one = std::span(latents).subspan(static_cast<std::size_t>(i) * shape.each(), shape.each());

@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::size_t kPage = 4096;
 constexpr std::size_t kHugePage = 2U << 20U;
+constexpr std::size_t kLarge = std::size_t{128} << 20U;
 
 std::size_t rounded(std::size_t bytes) {
   const std::size_t unit = bytes >= kHugePage ? kHugePage / 8 : kPage;
@@ -50,6 +51,8 @@ MemoryPool::Block MemoryPool::take(std::size_t bytes) {
       return block;
     }
   }
+  // A decoder's levels double in size: what one level used must not lie beside what the next one takes.
+  if (wanted >= kLarge) trim(kLarge);
   try {
     return {allocate_pages(wanted), wanted};
   } catch (const Failure&) {
@@ -63,11 +66,13 @@ void MemoryPool::give_back(Block block) {
   free_.emplace(block.bytes, block.data);
 }
 
-void MemoryPool::trim() {
+void MemoryPool::trim(std::size_t at_least) {
   std::multimap<std::size_t, void*> unused;
   {
     const std::lock_guard lock(mutex_);
-    std::swap(unused, free_);
+    const auto first = free_.lower_bound(at_least);
+    unused.insert(first, free_.end());
+    free_.erase(first, free_.end());
   }
   for (const auto& [bytes, data] : unused) free_pages(data, bytes);
 }

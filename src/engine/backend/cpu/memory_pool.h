@@ -1,5 +1,5 @@
 // Memory for activations. A pass asks for the same sizes in the same order as the one before, so what it frees is
-// kept and given out again; nothing is returned to the system until trim().
+// kept and given out again. Large blocks go back to the system when another size of them is asked for, all with trim().
 #pragma once
 
 #include <cstddef>
@@ -26,7 +26,8 @@ class MemoryPool {
 
   Block take(std::size_t bytes);
   void give_back(Block block);
-  void trim();
+  // Returns unused blocks of at least this size to the system.
+  void trim(std::size_t at_least = 0);
 
  private:
   std::mutex mutex_;
