@@ -184,6 +184,21 @@ void GenerateFlags::add_text_to_image(CLI::App& app) {
           {"--target-size", "/micro_conditioning/target_size", "size that SDXL is told it shall have", "WxH", as_size},
           {"--precision", "/precision/dtype", "auto, float32 or bfloat16 [auto]", "NAME", as_text},
       });
+  add(app, "More control",
+      {
+          {"--prompt-syntax", "/prompt_syntax", "plain, or webui: (weights:1.2), BREAK, long prompts [plain]", "NAME",
+           as_text},
+          {"--clip-skip", "/clip_skip", "layers of the text encoders to leave out, as in diffusers [0]", "N",
+           as_number},
+          {"--guidance-rescale", "/hyperparameters/guidance_rescale", "0 to 1 [0]", "X", as_number},
+          {"--tile-x", "/tiling/x", "left and right edges fit together", "", as_true},
+          {"--tile-y", "/tiling/y", "upper and lower edges fit together", "", as_true},
+          {"--negative-original-size", "/micro_conditioning/negative_original_size", "the same sizes for the negative prompt", "WxH",
+           as_size},
+          {"--negative-crop", "/micro_conditioning/negative_crop_top_left", "likewise", "X,Y", as_point},
+          {"--negative-target-size", "/micro_conditioning/negative_target_size", "likewise", "WxH", as_size},
+          {"--vae-precision", "/precision/vae_dtype", "auto, float32 or bfloat16 [auto]", "NAME", as_text},
+      });
 }
 
 void GenerateFlags::add_steering(CLI::App& app) {
@@ -213,23 +228,11 @@ void GenerateFlags::add_steering(CLI::App& app) {
           {"--guess-mode", "/guess_mode", "ControlNets act without the prompt", "", as_true},
           {"--embedding", "/embeddings", "textual inversion; repeatable", "TOKEN=MODEL", as_embeddings, Times::many},
       });
-  add(app, "More control",
+  add(app, "More noise and guidance",
       {
-          {"--prompt-syntax", "/prompt_syntax", "plain, or webui: (weights:1.2), BREAK, long prompts [plain]", "NAME",
-           as_text},
-          {"--clip-skip", "/clip_skip", "layers of the text encoders to leave out, as in diffusers [0]", "N",
-           as_number},
-          {"--guidance-rescale", "/hyperparameters/guidance_rescale", "0 to 1 [0]", "X", as_number},
           {"--pag-scale", "/hyperparameters/pag_scale", "perturbed-attention guidance [0]", "X", as_number},
           {"--variation-seed", "/variation/seed", "noise to mix in", "N", as_number},
           {"--variation-strength", "/variation/strength", "how much of it, 0 to 1", "X", as_number},
-          {"--tile-x", "/tiling/x", "left and right edges fit together", "", as_true},
-          {"--tile-y", "/tiling/y", "upper and lower edges fit together", "", as_true},
-          {"--negative-original-size", "/micro_conditioning/negative_original_size", "as without negative", "WxH",
-           as_size},
-          {"--negative-crop", "/micro_conditioning/negative_crop_top_left", "", "X,Y", as_point},
-          {"--negative-target-size", "/micro_conditioning/negative_target_size", "", "WxH", as_size},
-          {"--vae-precision", "/precision/vae_dtype", "auto, float32 or bfloat16 [auto]", "NAME", as_text},
           {"--vae-tile", "/precision/vae_tile", "side of a VAE tile in latent pixels; 0: only where needed [0]", "N",
            as_number},
       });
