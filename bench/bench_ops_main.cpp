@@ -106,6 +106,18 @@ class OpsBench {
     });
   }
 
+  // Laying out a weight of a float16 file; GB/s of the file.
+  void pack(std::int64_t out, std::int64_t in, int kernel) {
+    const std::string name = fmt::format("pack {}x{}x{}x{} float16", out, in, kernel, kernel);
+    if (!wanted(name)) return;
+    const Shape shape{out, in, kernel, kernel};
+    const std::vector<std::uint16_t> halves(static_cast<std::size_t>(shape.elements()), 0x3555);
+    const PackRequest request{.use = WeightUse::conv2d, .compute = settings_.compute,
+                              .parts = {{.name = "weight", .dtype = DType::f16, .shape = shape,
+                                         .data = reinterpret_cast<const std::byte*>(halves.data()), .owner = nullptr}}};
+    report(name, 0, 2e-9 * static_cast<double>(shape.elements()), [&] { backend_.pack(request); });
+  }
+
   void add(std::int64_t rows, std::int64_t channels) {
     const std::string name = fmt::format("add {}x{}", rows, channels);
     if (!wanted(name)) return;
@@ -201,6 +213,8 @@ void run_all(OpsBench& bench) {
   bench.layer_norm(2048, 640);
   bench.layer_norm(512, 1280);
   bench.add(8192, 320);
+  bench.pack(10240, 1280, 1);
+  bench.pack(1280, 1280, 3);
 }
 
 }  // namespace

@@ -1,7 +1,9 @@
 #include "engine/backend/cpu/cpu_backend.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <optional>
 #include <span>
 #include <thread>
 
@@ -51,6 +53,30 @@ Type type_of(DType type) {
     case DType::i8: return Type::i8;
     default: return Type::f32;
   }
+}
+
+// Nothing for types that kernels do not read.
+std::optional<cpu::FileType> file_type_of(DType type) {
+  switch (type) {
+    case DType::f32: return cpu::FileType::f32;
+    case DType::f16: return cpu::FileType::f16;
+    case DType::bf16: return cpu::FileType::bf16;
+    case DType::f8_e4m3:
+    case DType::f8_e5m2: return cpu::FileType::f8;
+    default: return std::nullopt;
+  }
+}
+
+// The value of each byte of an 8-bit float.
+const float* f8_values(DType type) {
+  const auto table_of = [](float (*value)(std::uint8_t)) {
+    std::array<float, 256> table{};
+    for (std::size_t bits = 0; bits < table.size(); ++bits) table[bits] = value(static_cast<std::uint8_t>(bits));
+    return table;
+  };
+  static const std::array<float, 256> e4m3 = table_of(f8_e4m3_to_float);
+  static const std::array<float, 256> e5m2 = table_of(f8_e5m2_to_float);
+  return (type == DType::f8_e4m3 ? e4m3 : e5m2).data();
 }
 
 cpu::Act act_of(Activation activation) {
@@ -115,11 +141,12 @@ void set_taps(cpu::GemmArgs& gemm, int height, int width, int top, int left) {
 // Doubling a picture and convolving it 3×3 reads each of its pixels' copies in a pattern that depends on the parity of
 // the result's position: rows {−1, 0} or {0, +1} of the small picture, the first holding one row of the kernel and the
 // second two, or the reverse. So there are four 2×2 kernels of sums. weight [O, I, 3, 3] → [4][O, I, 2, 2].
-std::vector<float> doubled_kernels(std::span<const float> weight) {
+std::vector<float> doubled_kernels(std::span<const float> weight, int threads) {
   const std::size_t count = weight.size() / 9;
   std::vector<float> kernels(4 * weight.size() / 9 * 4);
   // Which of the two taps row (or column) k of the kernel falls on.
   const auto tap_of = [](int parity, int k) { return parity == 0 ? (k == 0 ? 0 : 1) : (k == 2 ? 1 : 0); };
+#pragma omp parallel for num_threads(threads)
   for (int parity = 0; parity < 4; ++parity) {
     float* kernel = kernels.data() + static_cast<std::size_t>(parity) * count * 4;
     for (std::size_t i = 0; i < count; ++i) {
@@ -177,18 +204,21 @@ class CpuBackend final : public Backend {
     const bool geglu = request.use == WeightUse::linear_geglu;
     if (geglu) info.out /= 2;
 
-    // Types that kernels do not read are converted here.
-    std::vector<std::vector<float>> converted;
+    if (info.kernel_h * info.kernel_w > cpu::kMaxTaps) {
+      throw_failure(ErrorCode::unsupported, "{}: a kernel of {}x{} is larger than {} taps", request.parts.front().name,
+                    info.kernel_h, info.kernel_w, cpu::kMaxTaps);
+    }
+    const bool doubled = request.use == WeightUse::conv2d_upsample2x;
+    DR_ASSERT(!doubled || request.parts.size() == 1);  // it becomes four kernels itself
+    std::vector<std::vector<float>> floats;  // of parts that kernels do not read
     std::vector<cpu::PackRows> rows;
     for (const HostTensor& part : request.parts) {
       cpu::PackRows source{.data = part.data, .rows = part.shape[0]};
-      const bool readable = part.dtype == DType::f32 || part.dtype == DType::f16 || part.dtype == DType::bf16;
-      if (readable && request.use != WeightUse::conv2d_upsample2x) {
-        source.type = part.dtype == DType::f16    ? cpu::FileType::f16
-                      : part.dtype == DType::bf16 ? cpu::FileType::bf16
-                                                  : cpu::FileType::f32;
+      if (const auto type = file_type_of(part.dtype); type && !doubled) {
+        source.type = *type;
+        if (source.type == cpu::FileType::f8) source.table = f8_values(part.dtype);
       } else {
-        auto& values = converted.emplace_back(static_cast<std::size_t>(part.elements()));
+        auto& values = floats.emplace_back(static_cast<std::size_t>(part.elements()));
         to_float(part.dtype, part.data, values.data(), values.size());
         source.data = values.data();
       }
@@ -203,8 +233,8 @@ class CpuBackend final : public Backend {
                        .taps = info.kernel_h * info.kernel_w,
                        .geglu = geglu,
                        .threads = threads_};
-    if (request.use == WeightUse::conv2d_upsample2x) {
-      const std::vector<float> kernels = doubled_kernels(converted.front());
+    if (doubled) {
+      const std::vector<float> kernels = doubled_kernels(floats.front(), threads_);
       args.taps = 4;
       auto weight = std::make_shared<CpuWeight>(info, static_cast<std::size_t>(kernels_.packed_bytes(args)), 4);
       for (int parity = 0; parity < 4; ++parity) {

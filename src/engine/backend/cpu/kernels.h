@@ -51,10 +51,11 @@ struct GemmArgs {
 };
 
 // A weight on its way into panels: `rows` source rows of [channels][taps] in the file's own type.
-enum class FileType : std::uint8_t { f32, f16, bf16, other };
+enum class FileType : std::uint8_t { f32, f16, bf16, f8 };
 struct PackRows {
   FileType type = FileType::f32;
-  const void* data = nullptr;  // `other`: converted to f32 already
+  const void* data = nullptr;
+  const float* table = nullptr;  // f8: the value of each byte
   std::int64_t rows = 0;
 };
 struct PackArgs {
