@@ -166,11 +166,13 @@ class CpuBackend final : public Backend {
   explicit CpuBackend(const CpuOptions& options)
       : kernels_(choose_kernels(options.instruction_set)),
         threads_(options.threads > 0 ? options.threads : usable_cores()),
-        zeros_(1 << 15) {}
+        zeros_(1 << 15),
+        quantized_zeros_(1 << 15, 128) {}
 
   std::string_view name() const override { return "cpu"; }
   bool has_fast(DType compute) const override {
-    return compute == DType::f32 || (compute == DType::bf16 && kernels_.native_bf16);
+    return compute == DType::f32 || (compute == DType::bf16 && kernels_.native_bf16) ||
+           (compute == DType::i8 && kernels_.native_int8);
   }
 
   std::shared_ptr<Buffer> allocate(std::size_t bytes) override {
@@ -193,7 +195,9 @@ class CpuBackend final : public Backend {
   }
 
   std::shared_ptr<const PackedWeight> pack(const PackRequest& request) override {
-    if (request.compute == DType::i8) throw_failure(ErrorCode::unsupported, "the cpu backend has no int8");
+    if (request.compute == DType::i8 && !kernels_.native_int8) {
+      throw_failure(ErrorCode::unsupported, "instruction set {} has no int8 products", kernels_.name);
+    }
     const Shape& shape = request.parts.front().shape;
     WeightInfo info{.use = request.use, .compute = request.compute, .in = shape[1]};
     if (shape.rank() == 4) {
@@ -264,9 +268,9 @@ class CpuBackend final : public Backend {
     const auto& weight = static_cast<const CpuWeight&>(args.weight);
     const Tensor x = readable(args.x, weight.compute);
     cpu::GemmArgs gemm = gemm_of(x, weight, out, args);
-    gemm.pictures = x.dim(0);
-    gemm.in_h = x.dim(1);
-    gemm.in_w = x.dim(2);
+    gemm.pictures = args.x.dim(0);
+    gemm.in_h = args.x.dim(1);
+    gemm.in_w = args.x.dim(2);
     gemm.out_h = out.dim(1);
     gemm.out_w = out.dim(2);
     gemm.wrap_x = args.wrap_x;
@@ -388,8 +392,15 @@ class CpuBackend final : public Backend {
   bool all_finite(const Tensor& x) override { return kernels_.all_finite(view_of(x), x.rows(), x.channels(), threads_); }
 
  private:
-  // x in the type that products are taken in; with an even number of channels, the last one zero, in bfloat16.
+  // x in the type that products are taken in: in bfloat16 with an even number of channels, the last one zero; in int8
+  // quantised, rows [pixels, bytes].
   Tensor readable(const Tensor& x, DType compute) {
+    if (compute == DType::i8) {
+      const Shape bytes{x.rows(), kernels_.quantized_row_bytes(x.channels())};
+      const Tensor copy(allocate(static_cast<std::size_t>(bytes.elements())), bytes, DType::u8);
+      kernels_.quantize(view_of(x), x.rows(), x.channels(), copy.data<void>(), threads_);
+      return copy;
+    }
     const std::int64_t channels = compute == DType::bf16 ? (x.channels() + 1) / 2 * 2 : x.channels();
     if (x.dtype() == compute && channels == x.channels()) return x;
     const Shape shape{1, 1, x.rows(), channels};
@@ -410,12 +421,13 @@ class CpuBackend final : public Backend {
   // What linear layers and convolutions share.
   template <class Args>
   cpu::GemmArgs gemm_of(const Tensor& x, const CpuWeight& weight, const Tensor& out, const Args& args) {
+    const void* zeros = weight.compute == DType::i8 ? static_cast<const void*>(quantized_zeros_.data()) : zeros_.data();
     DR_ASSERT(static_cast<std::size_t>(x.channels()) <= zeros_.size());
     cpu::GemmArgs gemm{.compute = type_of(weight.compute),
                        .x = x.template data<void>(),
                        .x_stride = x.row_stride(),
-                       .channels = x.channels(),
-                       .zero_row = zeros_.data(),
+                       .channels = weight.in,
+                       .zero_row = zeros,
                        .out = out.template data<void>(),
                        .out_stride = out.row_stride(),
                        .out_type = type_of(out.dtype()),
@@ -434,7 +446,9 @@ class CpuBackend final : public Backend {
 
   const Kernels& kernels_;
   int threads_;
-  std::vector<float> zeros_;  // one pixel's worth, for what lies outside a picture
+  // One pixel's worth, for what lies outside a picture.
+  std::vector<float> zeros_;
+  std::vector<std::uint8_t> quantized_zeros_;  // 128 is zero, and its factor then does not matter
   MemoryPool pool_;
 };
 

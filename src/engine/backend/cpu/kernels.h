@@ -16,11 +16,12 @@ constexpr int kMaxTaps = 9;
 // layer is one tap over a picture one pixel high.
 struct GemmArgs {
   Type compute = Type::f32;
-  // x: pictures of in_h × in_w pixels, `channels` values each (even for bf16), x_stride elements from pixel to pixel.
+  // x: pictures of in_h × in_w pixels, rows of `channels` values each (bf16: behind an odd one lies a zero; i8: as
+  // quantize() makes them), x_stride elements from pixel to pixel.
   const void* x = nullptr;
   std::int64_t x_stride = 0;
   std::int64_t pictures = 1, in_h = 1, in_w = 1, channels = 0;
-  const void* zero_row = nullptr;  // at least `channels` zeros: what lies outside the picture
+  const void* zero_row = nullptr;  // such a row of zeros: what lies outside the picture
   // The grid of results: pixel (y, x) of it reads (y·stride + dy[tap], x·stride + dx[tap]).
   std::int64_t grid_h = 1, grid_w = 1;
   int stride = 1;
@@ -135,8 +136,12 @@ struct MapArgs {
 struct Kernels {
   const char* name;
   bool native_bf16;  // has an instruction for bfloat16 products
+  bool native_int8;  // has one for bytes; without it gemm takes no int8
   std::int64_t (*packed_bytes)(const PackArgs&);
   void (*pack)(const PackArgs&);
+  // Rows of x, as gemm takes them for int8, lie one behind the other.
+  std::int64_t (*quantized_row_bytes)(std::int64_t channels);
+  void (*quantize)(const RowView&, std::int64_t rows, std::int64_t channels, void* out, int threads);
   void (*gemm)(const GemmArgs&);
   std::int64_t (*attention_scratch_bytes)(const AttentionKernelArgs&);
   void (*attention)(const AttentionKernelArgs&);
