@@ -68,9 +68,14 @@ class Report {
   explicit Report(double peak) : peak_(peak) {}
   void pass(const std::string& name, double seconds, double gflop) {
     const double rate = gflop / seconds;
-    std::printf("%-34s %9.3f s %9.1f GFLOP %8.1f GFLOP/s %6.1f %% of peak\n", name.c_str(), seconds, gflop, rate, 100 * rate / peak_);
+    std::printf("%-34s %9.3f s %9.1f GFLOP %8.1f GFLOP/s %6.1f %% of peak\n", name.c_str(), seconds, gflop, rate,
+                100 * rate / peak_);
     std::fflush(stdout);
-    passes.push_back({{"name", name}, {"seconds", seconds}, {"gflop", gflop}, {"gflops_per_second", rate}, {"share_of_peak", rate / peak_}});
+    passes.push_back({{"name", name},
+                      {"seconds", seconds},
+                      {"gflop", gflop},
+                      {"gflops_per_second", rate},
+                      {"share_of_peak", rate / peak_}});
   }
   json passes = json::array();
 
@@ -89,8 +94,11 @@ int main(int argc, char** argv) try {
   int threads = 0;
   int runs = 3;
   bool only_peak = false;
-  app.add_option("checkpoint", checkpoint_path, "A checkpoint; darkroom-make-model writes one from tests/reference/full-size");
-  app.add_option("--precision", precision, "bfloat16 or float32")->check(CLI::IsMember({"bfloat16", "float32"}))->capture_default_str();
+  app.add_option("checkpoint", checkpoint_path,
+                 "A checkpoint; darkroom-make-model writes one from tests/reference/full-size");
+  app.add_option("--precision", precision, "bfloat16 or float32")
+      ->check(CLI::IsMember({"bfloat16", "float32"}))
+      ->capture_default_str();
   app.add_option("--sizes", sizes, "Sides of the pictures, pixels")->delimiter(',')->capture_default_str();
   app.add_option("--threads", threads, "0: one a core")->capture_default_str();
   app.add_option("--runs", runs, "Timed runs of each pass, the fastest counts")->capture_default_str();
@@ -103,9 +111,10 @@ int main(int argc, char** argv) try {
   const int used_threads = threads > 0 ? threads : static_cast<int>(std::thread::hardware_concurrency());
   const bench::Peak peak = bench::measure_peak(*backend, compute, used_threads, runs);
   std::printf("%-34s %14s %14s\n", "layer", "ours GFLOP/s", "oneDNN GFLOP/s");
-  for (const auto& shape : peak.shapes) std::printf("%-34s %14.1f %14.1f\n", shape.name.c_str(), shape.ours, shape.onednn);
-  std::printf("peak: linear %.1f, convolution %.1f, bare products %.1f GFLOP/s; shares below are of %.1f\n\n", peak.gemm, peak.conv,
-              peak.instructions, peak.highest());
+  for (const auto& shape : peak.shapes)
+    std::printf("%-34s %14.1f %14.1f\n", shape.name.c_str(), shape.ours, shape.onednn);
+  std::printf("peak: linear %.1f, convolution %.1f, bare products %.1f GFLOP/s; shares below are of %.1f\n\n",
+              peak.gemm, peak.conv, peak.instructions, peak.highest());
   backend->trim();
   if (only_peak) return 0;
   if (checkpoint_path.empty()) {
@@ -129,8 +138,10 @@ int main(int argc, char** argv) try {
     unet.emplace(unet_network, *files.unet.weights, files.unet.config, compute);
     decoder.emplace(vae_network, *files.vae->weights, files.vae->config, compute);
   });
-  const double laid_out = static_cast<double>(text_l.bytes() + text_g.bytes() + unet_network.bytes() + vae_network.bytes()) / (1ULL << 30U);
-  std::printf("load %.2f s, reading the file alone %.2f s (%.2f times); laid out %.2f GiB\n", load, read, load / read, laid_out);
+  const double laid_out =
+      static_cast<double>(text_l.bytes() + text_g.bytes() + unet_network.bytes() + vae_network.bytes()) / (1ULL << 30U);
+  std::printf("load %.2f s, reading the file alone %.2f s (%.2f times); laid out %.2f GiB\n", load, read, load / read,
+              laid_out);
 
   std::vector<int> ids(77, 49407);
   ids[0] = 49406;
@@ -158,13 +169,20 @@ int main(int argc, char** argv) try {
     const Tensor latents = some_tensor(*backend, {1, side, side, 4});
     const std::uint64_t before = vae_network.flops();
     const double seconds = bench::best_seconds(1, [&] { (*decoder)(latents); });
-    report.pass("VAE decode " + std::to_string(size) + "²", seconds, 1e-9 * static_cast<double>(vae_network.flops() - before) / 2);
+    report.pass("VAE decode " + std::to_string(size) + "²", seconds,
+                1e-9 * static_cast<double>(vae_network.flops() - before) / 2);
   }
   std::printf("peak memory %.2f GiB, of which mapped files count\n", peak_memory_gib());
   if (!json_path.empty()) {
-    summary = {{"precision", precision}, {"peak_linear", peak.gemm}, {"peak_convolution", peak.conv},
-               {"peak_instructions", peak.instructions}, {"load_seconds", load}, {"read_seconds", read},
-               {"text_seconds", text}, {"laid_out_gib", laid_out}, {"peak_memory_gib", peak_memory_gib()},
+    summary = {{"precision", precision},
+               {"peak_linear", peak.gemm},
+               {"peak_convolution", peak.conv},
+               {"peak_instructions", peak.instructions},
+               {"load_seconds", load},
+               {"read_seconds", read},
+               {"text_seconds", text},
+               {"laid_out_gib", laid_out},
+               {"peak_memory_gib", peak_memory_gib()},
                {"passes", report.passes}};
     std::ofstream(json_path) << summary.dump(2) << '\n';
   }

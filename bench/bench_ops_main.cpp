@@ -34,8 +34,8 @@ class OpsBench {
  public:
   OpsBench(Backend& backend, const Settings& settings) : backend_(backend), settings_(settings) {
     peak_ = bench::instruction_gflops(product_type(), settings.threads, settings.runs);
-    std::printf("bare products: %.1f GFLOP/s\n\n%-44s %10s %10s %8s %8s\n", peak_, "operation", "ms", "GFLOP/s", "of peak",
-                "GB/s");
+    std::printf("bare products: %.1f GFLOP/s\n\n%-44s %10s %10s %8s %8s\n", peak_, "operation", "ms", "GFLOP/s",
+                "of peak", "GB/s");
   }
 
   void linear(std::int64_t rows, std::int64_t in, std::int64_t out, WeightUse use = WeightUse::linear) {
@@ -46,9 +46,8 @@ class OpsBench {
     const auto weight = pack({columns, in}, use);
     const Tensor x = tensor({rows, in});
     const Tensor bias = vector(columns);
-    report(name, 2e-9 * static_cast<double>(rows * in) * static_cast<double>(columns), 0, [&] {
-      engine::linear(x, *weight, {.bias = &bias, .out = activation_type()});
-    });
+    report(name, 2e-9 * static_cast<double>(rows * in) * static_cast<double>(columns), 0,
+           [&] { engine::linear(x, *weight, {.bias = &bias, .out = activation_type()}); });
   }
 
   void conv(std::int64_t pictures, std::int64_t side, std::int64_t in, std::int64_t out, int kernel,
@@ -65,8 +64,7 @@ class OpsBench {
     const double gflop = 2e-9 * static_cast<double>(pictures * side_out * side_out) * static_cast<double>(in * out) *
                          (doubled ? 4 : kernel * kernel);  // what is computed: doubling needs 2×2 of the small picture
     report(name, gflop, 0, [&] {
-      conv2d(x, *weight,
-             {.bias = &bias, .stride = stride, .padding = {pad, pad, pad, pad}, .out = activation_type()});
+      conv2d(x, *weight, {.bias = &bias, .stride = stride, .padding = {pad, pad, pad, pad}, .out = activation_type()});
     });
   }
 
@@ -77,23 +75,23 @@ class OpsBench {
     const Tensor k = tensor({pictures, keys, heads * width});
     const Tensor v = tensor({pictures, keys, heads * width});
     const double gflop = 4e-9 * static_cast<double>(pictures * heads * queries) * static_cast<double>(keys * width);
-    report(name, gflop, 0, [&] {
-      engine::attention(q, k, v, {.heads = heads, .scale = 0.125F, .out = activation_type()});
-    });
+    report(name, gflop, 0,
+           [&] { engine::attention(q, k, v, {.heads = heads, .scale = 0.125F, .out = activation_type()}); });
   }
 
   void group_norm(std::int64_t pictures, std::int64_t side, std::int64_t channels, std::int64_t channels2,
                   DType input) {
-    const std::string name = fmt::format("group_norm {}x{}x{}x{}+{} {}", pictures, side, side, channels, channels2, to_string(input));
+    const std::string name =
+        fmt::format("group_norm {}x{}x{}x{}+{} {}", pictures, side, side, channels, channels2, to_string(input));
     if (!wanted(name)) return;
     const Tensor x = tensor({pictures, side, side, channels}, input);
     const Tensor x2 = channels2 > 0 ? tensor({pictures, side, side, channels2}, input) : Tensor{};
     const Tensor gamma = vector(channels + channels2);
     const auto elements = static_cast<double>(pictures * side * side * (channels + channels2));
-    const GroupNormOptions options{.x2 = channels2 > 0 ? &x2 : nullptr, .activation = Activation::silu, .out = activation_type()};
-    report(name, 0, 1e-9 * elements * static_cast<double>(2 * size_of(input) + size_of(activation_type())), [&] {
-      engine::group_norm(x, gamma, gamma, options);
-    });
+    const GroupNormOptions options{
+        .x2 = channels2 > 0 ? &x2 : nullptr, .activation = Activation::silu, .out = activation_type()};
+    report(name, 0, 1e-9 * elements * static_cast<double>(2 * size_of(input) + size_of(activation_type())),
+           [&] { engine::group_norm(x, gamma, gamma, options); });
   }
 
   void layer_norm(std::int64_t rows, std::int64_t channels) {
@@ -101,9 +99,8 @@ class OpsBench {
     if (!wanted(name)) return;
     const Tensor x = tensor({rows, channels}, DType::f32);
     const Tensor gamma = vector(channels);
-    report(name, 0, 1e-9 * static_cast<double>(rows * channels) * static_cast<double>(4 + size_of(activation_type())), [&] {
-      engine::layer_norm(x, gamma, gamma, 1e-5F, activation_type());
-    });
+    report(name, 0, 1e-9 * static_cast<double>(rows * channels) * static_cast<double>(4 + size_of(activation_type())),
+           [&] { engine::layer_norm(x, gamma, gamma, 1e-5F, activation_type()); });
   }
 
   // Laying out a weight of a float16 file; GB/s of the file.
@@ -112,9 +109,13 @@ class OpsBench {
     if (!wanted(name)) return;
     const Shape shape{out, in, kernel, kernel};
     const std::vector<std::uint16_t> halves(static_cast<std::size_t>(shape.elements()), 0x3555);
-    const PackRequest request{.use = WeightUse::conv2d, .compute = settings_.compute,
-                              .parts = {{.name = "weight", .dtype = DType::f16, .shape = shape,
-                                         .data = reinterpret_cast<const std::byte*>(halves.data()), .owner = nullptr}}};
+    const PackRequest request{.use = WeightUse::conv2d,
+                              .compute = settings_.compute,
+                              .parts = {{.name = "weight",
+                                         .dtype = DType::f16,
+                                         .shape = shape,
+                                         .data = reinterpret_cast<const std::byte*>(halves.data()),
+                                         .owner = nullptr}}};
     report(name, 0, 2e-9 * static_cast<double>(shape.elements()), [&] { backend_.pack(request); });
   }
 
@@ -126,7 +127,10 @@ class OpsBench {
   }
 
   json summary() const {
-    return {{"compute", to_string(settings_.compute)}, {"threads", settings_.threads}, {"peak_instructions", peak_}, {"operations", rows_}};
+    return {{"compute", to_string(settings_.compute)},
+            {"threads", settings_.threads},
+            {"peak_instructions", peak_},
+            {"operations", rows_}};
   }
 
  private:
@@ -145,8 +149,11 @@ class OpsBench {
     const std::vector<float> values = bench::some_values(shape.elements(), 0.05F);
     return backend_.pack({.use = use,
                           .compute = settings_.compute,
-                          .parts = {{.name = "weight", .dtype = DType::f32, .shape = shape,
-                                     .data = reinterpret_cast<const std::byte*>(values.data()), .owner = nullptr}}});
+                          .parts = {{.name = "weight",
+                                     .dtype = DType::f32,
+                                     .shape = shape,
+                                     .data = reinterpret_cast<const std::byte*>(values.data()),
+                                     .owner = nullptr}}});
   }
 
   void report(const std::string& name, double gflop, double gbyte, const std::function<void()>& work) {
@@ -158,7 +165,10 @@ class OpsBench {
       std::printf("%10s %8s %8.1f\n", "", "", gbyte / seconds);
     }
     std::fflush(stdout);
-    rows_.push_back({{"name", name}, {"milliseconds", 1e3 * seconds}, {"gflops_per_second", gflop / seconds}, {"gbytes_per_second", gbyte / seconds}});
+    rows_.push_back({{"name", name},
+                     {"milliseconds", 1e3 * seconds},
+                     {"gflops_per_second", gflop / seconds},
+                     {"gbytes_per_second", gbyte / seconds}});
   }
 
   Backend& backend_;
@@ -169,7 +179,8 @@ class OpsBench {
 
 void run_all(OpsBench& bench) {
   for (const std::int64_t rows : {2048, 8192}) {
-    for (const auto& [in, out] : {std::pair{640, 640}, {640, 5120}, {2560, 640}, {1280, 1280}, {1280, 10240}, {5120, 1280}}) {
+    for (const auto& [in, out] :
+         {std::pair{640, 640}, {640, 5120}, {2560, 640}, {1280, 1280}, {1280, 10240}, {5120, 1280}}) {
       bench.linear(rows, in, out);
     }
   }
@@ -226,7 +237,8 @@ int main(int argc, char** argv) try {
   std::string instruction_set;
   std::string json_path;
   app.add_option("--precision", precision, "Type of products: bfloat16, float32 or int8")
-      ->check(CLI::IsMember({"bfloat16", "float32", "int8"}))->capture_default_str();
+      ->check(CLI::IsMember({"bfloat16", "float32", "int8"}))
+      ->capture_default_str();
   app.add_option("--threads", settings.threads, "0: one a core")->capture_default_str();
   app.add_option("--runs", settings.runs, "Timed runs of each operation, the fastest counts")->capture_default_str();
   app.add_option("--filter", settings.filter, "Only operations whose name contains this");

@@ -34,20 +34,13 @@ struct LayerShape {
 
 // The UNet's with a batch of 2 at 512², and the VAE decoder's at 512².
 constexpr LayerShape kShapes[] = {
-    {"linear 2048x640x640", 1, 1, 2048, 640, 640, 1},
-    {"linear 2048x640x5120", 1, 1, 2048, 640, 5120, 1},
-    {"linear 2048x2560x640", 1, 1, 2048, 2560, 640, 1},
-    {"linear 512x1280x1280", 1, 1, 512, 1280, 1280, 1},
-    {"linear 512x1280x10240", 1, 1, 512, 1280, 10240, 1},
-    {"linear 512x5120x1280", 1, 1, 512, 5120, 1280, 1},
-    {"linear 8192x1280x1280", 1, 1, 8192, 1280, 1280, 1},
-    {"conv 3x3 320>320 64x64", 2, 64, 64, 320, 320, 3},
-    {"conv 3x3 640>640 32x32", 2, 32, 32, 640, 640, 3},
-    {"conv 3x3 1280>1280 16x16", 2, 16, 16, 1280, 1280, 3},
-    {"conv 3x3 2560>1280 16x16", 2, 16, 16, 2560, 1280, 3},
-    {"conv 3x3 512>512 128x128", 1, 128, 128, 512, 512, 3},
-    {"conv 3x3 256>256 256x256", 1, 256, 256, 256, 256, 3},
-    {"conv 3x3 128>128 512x512", 1, 512, 512, 128, 128, 3},
+    {"linear 2048x640x640", 1, 1, 2048, 640, 640, 1},       {"linear 2048x640x5120", 1, 1, 2048, 640, 5120, 1},
+    {"linear 2048x2560x640", 1, 1, 2048, 2560, 640, 1},     {"linear 512x1280x1280", 1, 1, 512, 1280, 1280, 1},
+    {"linear 512x1280x10240", 1, 1, 512, 1280, 10240, 1},   {"linear 512x5120x1280", 1, 1, 512, 5120, 1280, 1},
+    {"linear 8192x1280x1280", 1, 1, 8192, 1280, 1280, 1},   {"conv 3x3 320>320 64x64", 2, 64, 64, 320, 320, 3},
+    {"conv 3x3 640>640 32x32", 2, 32, 32, 640, 640, 3},     {"conv 3x3 1280>1280 16x16", 2, 16, 16, 1280, 1280, 3},
+    {"conv 3x3 2560>1280 16x16", 2, 16, 16, 2560, 1280, 3}, {"conv 3x3 512>512 128x128", 1, 128, 128, 512, 512, 3},
+    {"conv 3x3 256>256 256x256", 1, 256, 256, 256, 256, 3}, {"conv 3x3 128>128 512x512", 1, 512, 512, 128, 128, 3},
 };
 
 double our_seconds(Backend& backend, DType compute, const LayerShape& s, int runs) {
@@ -58,7 +51,8 @@ double our_seconds(Backend& backend, DType compute, const LayerShape& s, int run
                     .shape = conv ? Shape{s.out, s.in, s.kernel, s.kernel} : Shape{s.out, s.in},
                     .data = reinterpret_cast<const std::byte*>(weights.data()),
                     .owner = nullptr};
-  const auto packed = backend.pack({.use = conv ? WeightUse::conv2d : WeightUse::linear, .compute = compute, .parts = {tensor}});
+  const auto packed =
+      backend.pack({.use = conv ? WeightUse::conv2d : WeightUse::linear, .compute = compute, .parts = {tensor}});
   const DType activations = compute == DType::f32 ? DType::f32 : DType::bf16;
   const Tensor x = from_host(backend, some_values(s.pictures * s.height * s.width * s.in, 1.0F),
                              {s.pictures, s.height, s.width, s.in}, activations);
@@ -84,7 +78,8 @@ double onednn_seconds(DType compute, const LayerShape& s, int runs) {
   std::optional<dnnl::primitive> primitive;
   if (s.kernel == 1) {
     const std::int64_t rows = s.pictures * s.height * s.width;
-    const dnnl::matmul::desc desc({{rows, s.in}, type, tag::ab}, {{s.in, s.out}, type, tag::any}, {{rows, s.out}, type, tag::ab});
+    const dnnl::matmul::desc desc({{rows, s.in}, type, tag::ab}, {{s.in, s.out}, type, tag::any},
+                                  {{rows, s.out}, type, tag::ab});
     const dnnl::matmul::primitive_desc chosen(desc, engine);
     add(DNNL_ARG_SRC, chosen.src_desc());
     add(DNNL_ARG_WEIGHTS, chosen.weights_desc());

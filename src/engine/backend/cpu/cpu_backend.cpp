@@ -34,7 +34,9 @@ class CpuBuffer final : public Buffer {
 class CpuWeight final : public PackedWeight {
  public:
   CpuWeight(const WeightInfo& info, std::size_t kernel_bytes, int kernels)
-      : PackedWeight(info), kernel_bytes_(kernel_bytes), bytes_(kernel_bytes * static_cast<std::size_t>(kernels)),
+      : PackedWeight(info),
+        kernel_bytes_(kernel_bytes),
+        bytes_(kernel_bytes * static_cast<std::size_t>(kernels)),
         data_(static_cast<std::byte*>(allocate_pages(bytes_))) {}
   ~CpuWeight() override { free_pages(data_, bytes_); }
 
@@ -49,21 +51,29 @@ class CpuWeight final : public PackedWeight {
 
 Type type_of(DType type) {
   switch (type) {
-    case DType::bf16: return Type::bf16;
-    case DType::i8: return Type::i8;
-    default: return Type::f32;
+    case DType::bf16:
+      return Type::bf16;
+    case DType::i8:
+      return Type::i8;
+    default:
+      return Type::f32;
   }
 }
 
 // Nothing for types that kernels do not read.
 std::optional<cpu::FileType> file_type_of(DType type) {
   switch (type) {
-    case DType::f32: return cpu::FileType::f32;
-    case DType::f16: return cpu::FileType::f16;
-    case DType::bf16: return cpu::FileType::bf16;
+    case DType::f32:
+      return cpu::FileType::f32;
+    case DType::f16:
+      return cpu::FileType::f16;
+    case DType::bf16:
+      return cpu::FileType::bf16;
     case DType::f8_e4m3:
-    case DType::f8_e5m2: return cpu::FileType::f8;
-    default: return std::nullopt;
+    case DType::f8_e5m2:
+      return cpu::FileType::f8;
+    default:
+      return std::nullopt;
   }
 }
 
@@ -81,12 +91,18 @@ const float* f8_values(DType type) {
 
 cpu::Act act_of(Activation activation) {
   switch (activation) {
-    case Activation::none: return cpu::Act::none;
-    case Activation::silu: return cpu::Act::silu;
-    case Activation::gelu: return cpu::Act::gelu;
-    case Activation::quick_gelu: return cpu::Act::quick_gelu;
-    case Activation::relu: return cpu::Act::relu;
-    case Activation::leaky_relu: return cpu::Act::leaky_relu;
+    case Activation::none:
+      return cpu::Act::none;
+    case Activation::silu:
+      return cpu::Act::silu;
+    case Activation::gelu:
+      return cpu::Act::gelu;
+    case Activation::quick_gelu:
+      return cpu::Act::quick_gelu;
+    case Activation::relu:
+      return cpu::Act::relu;
+    case Activation::leaky_relu:
+      return cpu::Act::leaky_relu;
   }
   return cpu::Act::none;
 }
@@ -105,12 +121,15 @@ struct InstructionSet {
 std::span<const InstructionSet> instruction_sets() {
   static constexpr InstructionSet sets[] = {
 #if defined(__x86_64__)
-      {"avx512bf16", cpu::avx512bf16::kernels,
-       [] { return __builtin_cpu_supports("x86-64-v4") && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni"); }},
-      {"avx512", cpu::avx512::kernels, [] { return static_cast<bool>(__builtin_cpu_supports("x86-64-v4")); }},
-      {"avx2", cpu::avx2::kernels, [] { return static_cast<bool>(__builtin_cpu_supports("x86-64-v3")); }},
+    {"avx512bf16", cpu::avx512bf16::kernels,
+     [] {
+       return __builtin_cpu_supports("x86-64-v4") && __builtin_cpu_supports("avx512bf16") &&
+              __builtin_cpu_supports("avx512vnni");
+     }},
+    {"avx512", cpu::avx512::kernels, [] { return static_cast<bool>(__builtin_cpu_supports("x86-64-v4")); }},
+    {"avx2", cpu::avx2::kernels, [] { return static_cast<bool>(__builtin_cpu_supports("x86-64-v3")); }},
 #endif
-      {"baseline", cpu::baseline::kernels, [] { return true; }},
+    {"baseline", cpu::baseline::kernels, [] { return true; }},
   };
   return sets;
 }
@@ -214,7 +233,7 @@ class CpuBackend final : public Backend {
     }
     const bool doubled = request.use == WeightUse::conv2d_upsample2x;
     DR_ASSERT(!doubled || request.parts.size() == 1);  // it becomes four kernels itself
-    std::vector<std::vector<float>> floats;  // of parts that kernels do not read
+    std::vector<std::vector<float>> floats;            // of parts that kernels do not read
     std::vector<cpu::PackRows> rows;
     for (const HostTensor& part : request.parts) {
       cpu::PackRows source{.data = part.data, .rows = part.shape[0]};
@@ -365,13 +384,23 @@ class CpuBackend final : public Backend {
   }
 
   void activate(const Tensor& x, Activation activation, const Tensor& out) override {
-    kernels_.map({.a = view_of(x), .rows = x.rows(), .channels = x.channels(), .act = act_of(activation),
-                  .out = out_of(out), .threads = threads_});
+    kernels_.map({.a = view_of(x),
+                  .rows = x.rows(),
+                  .channels = x.channels(),
+                  .act = act_of(activation),
+                  .out = out_of(out),
+                  .threads = threads_});
   }
 
   void add(const Tensor& a, float scale_a, const Tensor& b, float scale_b, const Tensor& out) override {
-    kernels_.map({.a = view_of(a), .b = view_of(b), .scale_a = scale_a, .scale_b = scale_b, .rows = a.rows(),
-                  .channels = a.channels(), .out = out_of(out), .threads = threads_});
+    kernels_.map({.a = view_of(a),
+                  .b = view_of(b),
+                  .scale_a = scale_a,
+                  .scale_b = scale_b,
+                  .rows = a.rows(),
+                  .channels = a.channels(),
+                  .out = out_of(out),
+                  .threads = threads_});
   }
 
   void upsample_nearest2x(const Tensor& x, const Tensor& out) override {
@@ -383,13 +412,18 @@ class CpuBackend final : public Backend {
       const std::int64_t picture = line / height;
       const std::int64_t source = (picture * x.dim(1) + line % height / 2) * x.dim(2);
       for (std::int64_t px = 0; px < width; ++px) {
-        std::memcpy(out.data<std::byte>() + static_cast<std::size_t>((line * width + px) * out.row_stride()) * size_of(x.dtype()),
-                    x.data<std::byte>() + static_cast<std::size_t>((source + px / 2) * x.row_stride()) * size_of(x.dtype()), row);
+        std::memcpy(
+            out.data<std::byte>() +
+                static_cast<std::size_t>((line * width + px) * out.row_stride()) * size_of(x.dtype()),
+            x.data<std::byte>() + static_cast<std::size_t>((source + px / 2) * x.row_stride()) * size_of(x.dtype()),
+            row);
       }
     }
   }
 
-  bool all_finite(const Tensor& x) override { return kernels_.all_finite(view_of(x), x.rows(), x.channels(), threads_); }
+  bool all_finite(const Tensor& x) override {
+    return kernels_.all_finite(view_of(x), x.rows(), x.channels(), threads_);
+  }
 
  private:
   // x in the type that products are taken in: in bfloat16 with an even number of channels, the last one zero; in int8
@@ -405,7 +439,11 @@ class CpuBackend final : public Backend {
     if (x.dtype() == compute && channels == x.channels()) return x;
     const Shape shape{1, 1, x.rows(), channels};
     const Tensor copy(allocate(static_cast<std::size_t>(shape.elements()) * size_of(compute)), shape, compute);
-    kernels_.map({.a = view_of(x), .rows = x.rows(), .channels = x.channels(), .out = out_of(copy), .pad_to = channels,
+    kernels_.map({.a = view_of(x),
+                  .rows = x.rows(),
+                  .channels = x.channels(),
+                  .out = out_of(copy),
+                  .pad_to = channels,
                   .threads = threads_});
     if (x.rank() != 4) return copy;
     return copy.reshape({x.dim(0), x.dim(1), x.dim(2), channels});

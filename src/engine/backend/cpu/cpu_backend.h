@@ -11,8 +11,8 @@
 namespace darkroom::engine {
 
 struct CpuOptions {
-  int threads = 0;               // 0: one per core that this process may use
-  std::string instruction_set;   // "": the best that this machine has; else one of available_instruction_sets()
+  int threads = 0;              // 0: one per core that this process may use
+  std::string instruction_set;  // "": the best that this machine has; else one of available_instruction_sets()
 };
 
 // Throws Failure{invalid_argument} for an instruction set that the machine or the build lacks.

@@ -40,10 +40,10 @@ struct GemmArgs {
   std::int64_t outputs = 0;  // columns of y
   bool geglu = false;        // columns of the weight are values and gates, interleaved in halves of a panel
   // Epilogue.
-  const float* bias = nullptr;       // [outputs]; for geglu [2·outputs], the gates behind the values
-  const float* row_bias = nullptr;   // one row a picture
+  const float* bias = nullptr;      // [outputs]; for geglu [2·outputs], the gates behind the values
+  const float* row_bias = nullptr;  // one row a picture
   std::int64_t row_bias_stride = 0;
-  const void* residual = nullptr;    // where out is
+  const void* residual = nullptr;  // where out is
   std::int64_t residual_stride = 0;
   Type residual_type = Type::f32;
   Act act = Act::none;
@@ -107,8 +107,8 @@ struct GroupNormKernelArgs {
   const float* gamma = nullptr;
   const float* beta = nullptr;
   Act act = Act::none;
-  RowOut out, joined;  // joined.data null: none
-  double* scratch = nullptr;    // group_norm_scratch_doubles()
+  RowOut out, joined;         // joined.data null: none
+  double* scratch = nullptr;  // group_norm_scratch_doubles()
   int threads = 1;
 };
 
@@ -152,11 +152,19 @@ struct Kernels {
   bool (*all_finite)(const RowView&, std::int64_t rows, std::int64_t channels, int threads);
 };
 
-namespace baseline { const Kernels& kernels(); }
+namespace baseline {
+const Kernels& kernels();
+}
 #if defined(__x86_64__)
-namespace avx2 { const Kernels& kernels(); }
-namespace avx512 { const Kernels& kernels(); }
-namespace avx512bf16 { const Kernels& kernels(); }
+namespace avx2 {
+const Kernels& kernels();
+}
+namespace avx512 {
+const Kernels& kernels();
+}
+namespace avx512bf16 {
+const Kernels& kernels();
+}
 #endif
 
 }  // namespace darkroom::engine::cpu
