@@ -70,7 +70,7 @@ class Report {
     const double rate = gflop / seconds;
     std::printf("%-34s %9.3f s %9.1f GFLOP %8.1f GFLOP/s %6.1f %% of peak\n", name.c_str(), seconds, gflop, rate,
                 100 * rate / peak_);
-    std::fflush(stdout);
+    static_cast<void>(std::fflush(stdout));
     passes.push_back({{"name", name},
                       {"seconds", seconds},
                       {"gflop", gflop},
@@ -118,7 +118,7 @@ int main(int argc, char** argv) try {
   backend->trim();
   if (only_peak) return 0;
   if (checkpoint_path.empty()) {
-    std::fprintf(stderr, "darkroom-bench: a checkpoint is needed, or --peak\n");
+    static_cast<void>(std::fprintf(stderr, "darkroom-bench: a checkpoint is needed, or --peak\n"));
     return 2;
   }
 
@@ -188,6 +188,6 @@ int main(int argc, char** argv) try {
   }
   return 0;
 } catch (const std::exception& error) {
-  std::fprintf(stderr, "darkroom-bench: %s\n", error.what());
+  static_cast<void>(std::fprintf(stderr, "darkroom-bench: %s\n", error.what()));
   return 1;
 }

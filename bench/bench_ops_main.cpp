@@ -164,7 +164,7 @@ class OpsBench {
     } else {
       std::printf("%10s %8s %8.1f\n", "", "", gbyte / seconds);
     }
-    std::fflush(stdout);
+    static_cast<void>(std::fflush(stdout));
     rows_.push_back({{"name", name},
                      {"milliseconds", 1e3 * seconds},
                      {"gflops_per_second", gflop / seconds},
@@ -254,6 +254,6 @@ int main(int argc, char** argv) try {
   if (!json_path.empty()) std::ofstream(json_path) << bench.summary().dump(2) << '\n';
   return 0;
 } catch (const std::exception& error) {
-  std::fprintf(stderr, "darkroom-bench-ops: %s\n", error.what());
+  static_cast<void>(std::fprintf(stderr, "darkroom-bench-ops: %s\n", error.what()));
   return 1;
 }

@@ -1,6 +1,7 @@
 #include "bench/peak.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -33,14 +34,21 @@ struct LayerShape {
 };
 
 // The UNet's with a batch of 2 at 512², and the VAE decoder's at 512².
-constexpr LayerShape kShapes[] = {
-    {"linear 2048x640x640", 1, 1, 2048, 640, 640, 1},       {"linear 2048x640x5120", 1, 1, 2048, 640, 5120, 1},
-    {"linear 2048x2560x640", 1, 1, 2048, 2560, 640, 1},     {"linear 512x1280x1280", 1, 1, 512, 1280, 1280, 1},
-    {"linear 512x1280x10240", 1, 1, 512, 1280, 10240, 1},   {"linear 512x5120x1280", 1, 1, 512, 5120, 1280, 1},
-    {"linear 8192x1280x1280", 1, 1, 8192, 1280, 1280, 1},   {"conv 3x3 320>320 64x64", 2, 64, 64, 320, 320, 3},
-    {"conv 3x3 640>640 32x32", 2, 32, 32, 640, 640, 3},     {"conv 3x3 1280>1280 16x16", 2, 16, 16, 1280, 1280, 3},
-    {"conv 3x3 2560>1280 16x16", 2, 16, 16, 2560, 1280, 3}, {"conv 3x3 512>512 128x128", 1, 128, 128, 512, 512, 3},
-    {"conv 3x3 256>256 256x256", 1, 256, 256, 256, 256, 3}, {"conv 3x3 128>128 512x512", 1, 512, 512, 128, 128, 3},
+constexpr std::array kShapes{
+    LayerShape{"linear 2048x640x640", 1, 1, 2048, 640, 640, 1},
+    LayerShape{"linear 2048x640x5120", 1, 1, 2048, 640, 5120, 1},
+    LayerShape{"linear 2048x2560x640", 1, 1, 2048, 2560, 640, 1},
+    LayerShape{"linear 512x1280x1280", 1, 1, 512, 1280, 1280, 1},
+    LayerShape{"linear 512x1280x10240", 1, 1, 512, 1280, 10240, 1},
+    LayerShape{"linear 512x5120x1280", 1, 1, 512, 5120, 1280, 1},
+    LayerShape{"linear 8192x1280x1280", 1, 1, 8192, 1280, 1280, 1},
+    LayerShape{"conv 3x3 320>320 64x64", 2, 64, 64, 320, 320, 3},
+    LayerShape{"conv 3x3 640>640 32x32", 2, 32, 32, 640, 640, 3},
+    LayerShape{"conv 3x3 1280>1280 16x16", 2, 16, 16, 1280, 1280, 3},
+    LayerShape{"conv 3x3 2560>1280 16x16", 2, 16, 16, 2560, 1280, 3},
+    LayerShape{"conv 3x3 512>512 128x128", 1, 128, 128, 512, 512, 3},
+    LayerShape{"conv 3x3 256>256 256x256", 1, 256, 256, 256, 256, 3},
+    LayerShape{"conv 3x3 128>128 512x512", 1, 512, 512, 128, 128, 3},
 };
 
 double our_seconds(Backend& backend, DType compute, const LayerShape& s, int runs) {

@@ -14,9 +14,9 @@ struct AttentionCase {
   float spread = 1.0F;  // of the queries: large ones make one weight take all
 };
 
-void PrintTo(const AttentionCase& c, std::ostream* out) {
-  *out << c.pictures << " pictures, " << c.queries << " queries, " << c.keys << " keys, " << c.heads << " heads of "
-       << c.width << ' ' << to_string(c.type) << (c.causal ? " causal" : "");
+std::ostream& operator<<(std::ostream& out, const AttentionCase& c) {
+  return out << c.pictures << " pictures, " << c.queries << " queries, " << c.keys << " keys, " << c.heads
+             << " heads of " << c.width << ' ' << to_string(c.type) << (c.causal ? " causal" : "");
 }
 
 class AttentionParity : public testing::TestWithParam<AttentionCase> {};
@@ -24,12 +24,12 @@ class AttentionParity : public testing::TestWithParam<AttentionCase> {};
 // Queries, keys and values side by side, as one linear layer makes them.
 Tensor run(Backend& backend, const AttentionCase& c, std::int64_t first, std::int64_t count) {
   const std::int64_t channels = c.heads * c.width;
-  const Tensor q = strided(backend, random_normal(c.pictures * c.queries * channels, 1, c.spread),
+  const Tensor q = strided(backend, random_normal({c.pictures, c.queries, channels}, 1, c.spread),
                            {c.pictures, c.queries, channels}, c.type, 2 * channels);
-  const Tensor k = strided(backend, random_normal(c.pictures * c.keys * channels, 2), {c.pictures, c.keys, channels},
+  const Tensor k = strided(backend, random_normal({c.pictures, c.keys, channels}, 2), {c.pictures, c.keys, channels},
                            c.type, channels);
   const Tensor v =
-      strided(backend, random_normal(c.pictures * c.keys * channels, 3), {c.pictures, c.keys, channels}, c.type, 0);
+      strided(backend, random_normal({c.pictures, c.keys, channels}, 3), {c.pictures, c.keys, channels}, c.type, 0);
   return attention(
       q.slice_batch(first, count), k.slice_batch(first, count), v.slice_batch(first, count),
       {.heads = c.heads, .scale = 1.0F / std::sqrt(static_cast<float>(c.width)), .causal = c.causal, .out = c.y});
@@ -80,10 +80,10 @@ TEST(Attention, ScoresFarFromZeroNeitherOverflowNorVanish) {
   for (const float shift : {-3000.0F, 3000.0F}) {
     expect_parity(kSums, [&](Backend& backend) {
       const std::vector<float> ones(std::size_t{20} * 8, 1.0F);
-      std::vector<float> keys = random_normal(40 * 8, 1);
+      std::vector<float> keys = random_normal({40, 8}, 1);
       for (float& key : keys) key += shift / 8;
       return attention(from_host(backend, ones, {1, 20, 8}), from_host(backend, keys, {1, 40, 8}),
-                       from_host(backend, random_normal(40 * 8, 2), {1, 40, 8}), {.heads = 1, .scale = 1.0F});
+                       from_host(backend, random_normal({40, 8}, 2), {1, 40, 8}), {.heads = 1, .scale = 1.0F});
     });
   }
 }

@@ -20,19 +20,21 @@ struct ConvCase {
   std::int64_t gap = 0;
 };
 
-void PrintTo(const ConvCase& c, std::ostream* out) {
-  *out << c.pictures << 'x' << c.height << 'x' << c.width << 'x' << c.in << " to " << c.out << " kernel " << c.kernel
-       << (c.use == WeightUse::conv2d_upsample2x ? " doubled " : " ") << to_string(c.compute) << " stride " << c.stride;
+std::ostream& operator<<(std::ostream& out, const ConvCase& c) {
+  return out << c.pictures << 'x' << c.height << 'x' << c.width << 'x' << c.in << " to " << c.out << " kernel "
+             << c.kernel << (c.use == WeightUse::conv2d_upsample2x ? " doubled " : " ") << to_string(c.compute)
+             << " stride " << c.stride;
 }
 
 class ConvParity : public testing::TestWithParam<ConvCase> {};
 
 Tensor run(Backend& backend, const ConvCase& c, const RandomWeight& weight, std::int64_t first, std::int64_t count) {
   const Shape shape{c.pictures, c.height, c.width, c.in};
-  const Tensor x = strided(backend, random_normal(shape.elements(), 2), shape, c.x, c.gap).slice_batch(first, count);
-  const Tensor bias = from_host(backend, random_normal(c.out, 3), {c.out});
-  const Tensor row_bias = strided(backend, random_normal(c.pictures * c.out, 4), {c.pictures, c.out}, DType::f32, c.gap)
-                              .slice_batch(first, count);
+  const Tensor x = strided(backend, random_normal(shape, 2), shape, c.x, c.gap).slice_batch(first, count);
+  const Tensor bias = from_host(backend, random_normal({c.out}, 3), {c.out});
+  const Tensor row_bias =
+      strided(backend, random_normal({c.pictures, c.out}, 4), {c.pictures, c.out}, DType::f32, c.gap)
+          .slice_batch(first, count);
   const auto packed = weight.pack(backend, c.use, c.compute);
   Conv2dOptions options{.bias = &bias,
                         .row_bias = c.row_bias ? &row_bias : nullptr,
@@ -44,7 +46,7 @@ Tensor run(Backend& backend, const ConvCase& c, const RandomWeight& weight, std:
                         .out = c.y};
   Tensor y = conv2d(x, *packed, options);
   if (!c.residual) return y;
-  const Tensor residual = strided(backend, random_normal(y.elements() / count * c.pictures, 5),
+  const Tensor residual = strided(backend, random_normal({c.pictures, y.elements() / count}, 5),
                                   {c.pictures, y.dim(1), y.dim(2), c.out}, c.y, c.gap)
                               .slice_batch(first, count);
   options.residual = &residual;
@@ -152,7 +154,7 @@ TEST(Conv2d, WritesIntoARangeOfChannelsAndNowhereElse) {
   const RandomWeight weight({33, 64, 3, 3}, 1);
   for (const DType type : {kF32, DType::bf16}) {
     expect_parity(limit_for(type), [&](Backend& backend) {
-      const Tensor whole = from_host(backend, random_normal(6 * 7 * 128, 2), {1, 6, 7, 128}, type);
+      Tensor whole = from_host(backend, random_normal({6, 7, 128}, 2), {1, 6, 7, 128}, type);
       conv2d_into(whole.slice_channels(0, 64), *weight.pack(backend, WeightUse::conv2d, DType::bf16),
                   {.padding = {1, 1, 1, 1}, .out = type}, whole.slice_channels(64, 33));
       return whole;

@@ -30,9 +30,9 @@ TEST(Int8, LinearLayersAgreeWithinTheirRounding) {
     for (const std::int64_t out : {192, 96}) {
       const auto op = [&](Backend& backend, DType compute) {
         const WeightUse use = out == 192 ? WeightUse::linear : WeightUse::linear_geglu;
-        const Tensor x = strided(backend, random_normal(50 * 640, 2), {50, 640}, type, 4);
-        const Tensor bias = from_host(backend, random_normal(192, 3), {192});
-        const Tensor residual = from_host(backend, random_normal(50 * out, 4), {50, out});
+        const Tensor x = strided(backend, random_normal({50, 640}, 2), {50, 640}, type, 4);
+        const Tensor bias = from_host(backend, random_normal({192}, 3), {192});
+        const Tensor residual = from_host(backend, random_normal({50, out}, 4), {50, out});
         return linear(x, *weight.pack(backend, use, compute), {.bias = &bias, .residual = &residual, .scale = 0.5F});
       };
       with_int8(op, expect_close);
@@ -42,8 +42,11 @@ TEST(Int8, LinearLayersAgreeWithinTheirRounding) {
 
 TEST(Int8, RowsOfVeryDifferentSizesKeepTheirOwnFactors) {
   const RandomWeight weight({64, 320}, 1);
-  std::vector<float> x = random_normal(8 * 320, 2);
-  for (std::size_t i = 0; i < x.size(); ++i) x[i] *= std::pow(10.0F, static_cast<float>(i / 320) - 4);
+  std::vector<float> x = random_normal({8, 320}, 2);
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const std::size_t row = i / 320;
+    x[i] *= std::pow(10.0F, static_cast<float>(row) - 4);
+  }
   for (std::int64_t row = 0; row < 8; ++row) {
     const auto op = [&](Backend& backend, DType compute) {
       const Tensor all = linear(from_host(backend, x, {8, 320}), *weight.pack(backend, WeightUse::linear, compute), {});
@@ -80,7 +83,7 @@ TEST(Int8, ConvolutionsOfWholeNumbersAreExact) {
                           .data = reinterpret_cast<const std::byte*>(weight.data()),
                           .owner = nullptr};
     const auto op = [&](Backend& backend, DType compute) {
-      const Tensor x = from_host(backend, whole_numbers(2 * 9 * 17, c.in, 2), {2, 9, 17, c.in});
+      const Tensor x = from_host(backend, whole_numbers(std::int64_t{2} * 9 * 17, c.in, 2), {2, 9, 17, c.in});
       const int pad = c.kernel / 2;
       const auto packed = backend.pack({.use = WeightUse::conv2d, .compute = compute, .parts = {part}});
       return conv2d(x, *packed,
@@ -93,7 +96,7 @@ TEST(Int8, ConvolutionsOfWholeNumbersAreExact) {
 TEST(Int8, ConvolutionsOfDoubledPicturesAgreeWithinTheirRounding) {
   const RandomWeight weight({40, 64, 3, 3}, 1);
   const auto op = [&](Backend& backend, DType compute) {
-    const Tensor x = from_host(backend, random_normal(2 * 5 * 7 * 64, 2), {2, 5, 7, 64});
+    const Tensor x = from_host(backend, random_normal({2, 5, 7, 64}, 2), {2, 5, 7, 64});
     return conv2d(x, *weight.pack(backend, WeightUse::conv2d_upsample2x, compute), {.padding = {1, 1, 1, 1}});
   };
   with_int8(op, expect_close);
@@ -101,7 +104,7 @@ TEST(Int8, ConvolutionsOfDoubledPicturesAgreeWithinTheirRounding) {
 
 TEST(Int8, PicturesDoNotDependOnTheirBatchOrTheThreads) {
   const RandomWeight weight({70, 320, 3, 3}, 1);
-  const std::vector<float> x = random_normal(3 * 5 * 9 * 320, 2);
+  const std::vector<float> x = random_normal({3, 5, 9, 320}, 2);
   expect_independence([&](Backend& backend, std::int64_t first, std::int64_t count) {
     const DType compute = backend.has_fast(DType::i8) ? DType::i8 : DType::bf16;
     return conv2d(from_host(backend, x, {3, 5, 9, 320}).slice_batch(first, count),
@@ -114,7 +117,7 @@ TEST(Int8, WhatIsNotFiniteStaysSo) {
   if (!backend->has_fast(DType::i8)) GTEST_SKIP() << "this machine has no int8 products";
   const auto weight = RandomWeight({32, 64}, 1).pack(*backend, WeightUse::linear, DType::i8);
   for (const float bad : {INFINITY, -INFINITY, NAN}) {
-    std::vector<float> x = random_normal(64, 2);
+    std::vector<float> x = random_normal({64}, 2);
     x[10] = bad;
     EXPECT_FALSE(all_finite(linear(from_host(*backend, x, {1, 64}), *weight, {})));
   }

@@ -16,9 +16,9 @@ struct LinearCase {
   float scale = 1.0F;
 };
 
-void PrintTo(const LinearCase& c, std::ostream* out) {
-  *out << c.rows << 'x' << c.in << 'x' << c.out << ' ' << to_string(c.compute) << ' ' << to_string(c.x) << " to "
-       << to_string(c.y) << " act " << static_cast<int>(c.activation) << " gap " << c.gap;
+std::ostream& operator<<(std::ostream& out, const LinearCase& c) {
+  return out << c.rows << 'x' << c.in << 'x' << c.out << ' ' << to_string(c.compute) << ' ' << to_string(c.x) << " to "
+             << to_string(c.y) << " act " << static_cast<int>(c.activation) << " gap " << c.gap;
 }
 
 class LinearParity : public testing::TestWithParam<LinearCase> {};
@@ -26,11 +26,12 @@ class LinearParity : public testing::TestWithParam<LinearCase> {};
 TEST_P(LinearParity, AgreesWithReference) {
   const LinearCase c = GetParam();
   const bool geglu = c.use == WeightUse::linear_geglu;
-  const RandomWeight weight({geglu ? 2 * c.out : c.out, c.in}, 1);
+  const std::int64_t columns = geglu ? 2 * c.out : c.out;
+  const RandomWeight weight({columns, c.in}, 1);
   expect_parity(limit_for(c.y), [&](Backend& backend) {
-    const Tensor x = strided(backend, random_normal(c.rows * c.in, 2), {c.rows, c.in}, c.x, c.gap);
-    const Tensor bias = from_host(backend, random_normal(geglu ? 2 * c.out : c.out, 3), {geglu ? 2 * c.out : c.out});
-    const Tensor residual = strided(backend, random_normal(c.rows * c.out, 4), {c.rows, c.out}, c.y, c.gap);
+    const Tensor x = strided(backend, random_normal({c.rows, c.in}, 2), {c.rows, c.in}, c.x, c.gap);
+    const Tensor bias = from_host(backend, random_normal({columns}, 3), {columns});
+    const Tensor residual = strided(backend, random_normal({c.rows, c.out}, 4), {c.rows, c.out}, c.y, c.gap);
     return linear(x, *weight.pack(backend, c.use, c.compute),
                   {.bias = &bias,
                    .residual = c.residual ? &residual : nullptr,
@@ -83,8 +84,8 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(Linear, RowsDoNotDependOnTheirBatchOrTheThreads) {
   for (const DType compute : {kF32, kBf16}) {
-    const RandomWeight weight({2 * 320, 640}, 1);
-    const std::vector<float> x = random_normal(3 * 41 * 640, 2);
+    const RandomWeight weight({640, 640}, 1);
+    const std::vector<float> x = random_normal({3, 41, 640}, 2);
     expect_independence([&](Backend& backend, std::int64_t first, std::int64_t count) {
       const auto packed = weight.pack(backend, WeightUse::linear_geglu, compute);
       return linear(from_host(backend, x, {3, 41, 640}).slice_batch(first, count), *packed, {});
@@ -96,8 +97,8 @@ TEST(Linear, ResidualMayBeTheResultItself) {
   const RandomWeight weight({320, 320}, 1);
   for (const DType type : {kF32, kBf16}) {
     expect_parity(limit_for(type), [&](Backend& backend) {
-      const Tensor x = from_host(backend, random_normal(50 * 320, 2), {50, 320}, kBf16);
-      const Tensor y = from_host(backend, random_normal(50 * 320, 3), {50, 320}, type);
+      const Tensor x = from_host(backend, random_normal({50, 320}, 2), {50, 320}, kBf16);
+      Tensor y = from_host(backend, random_normal({50, 320}, 3), {50, 320}, type);
       backend.linear({.x = x, .weight = *weight.pack(backend, WeightUse::linear, kBf16), .residual = &y}, y);
       return y;
     });
@@ -108,8 +109,8 @@ TEST(Linear, TakesWeightsOfEveryFloatingTypeInParts) {
   for (const DType type : {DType::f64, DType::f32, DType::f16, DType::bf16, DType::f8_e4m3, DType::f8_e5m2}) {
     SCOPED_TRACE(to_string(type));
     // Any bytes whose highest keeps the value near 1 are a fine weight of any type.
-    std::vector<std::uint8_t> bytes(48 * 70 * size_of(type));
-    std::mt19937 engine(5);
+    std::vector<std::uint8_t> bytes(std::size_t{48} * 70 * size_of(type));
+    std::mt19937 engine(static_cast<unsigned>(type));
     for (std::size_t i = 0; i < bytes.size(); ++i) {
       const bool highest = (i + 1) % size_of(type) == 0;
       const unsigned low = size_of(type) == 1 ? engine() % 16 : 15;
@@ -126,7 +127,7 @@ TEST(Linear, TakesWeightsOfEveryFloatingTypeInParts) {
       expect_parity(kSums, [&](Backend& backend) {
         const auto packed = backend.pack(
             {.use = WeightUse::linear, .compute = compute, .parts = {part(17, 0), part(3, 1190), part(28, 1400)}});
-        return linear(from_host(backend, random_normal(5 * 70, 6), {5, 70}), *packed, {});
+        return linear(from_host(backend, random_normal({5, 70}, 6), {5, 70}), *packed, {});
       });
     }
   }

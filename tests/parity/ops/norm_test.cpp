@@ -17,24 +17,24 @@ struct GroupNormCase {
   std::int64_t gap = 0;
 };
 
-void PrintTo(const GroupNormCase& c, std::ostream* out) {
-  *out << c.pictures << 'x' << c.height << 'x' << c.width << 'x' << c.channels << '+' << c.channels2 << ' '
-       << to_string(c.x) << " to " << to_string(c.y);
+std::ostream& operator<<(std::ostream& out, const GroupNormCase& c) {
+  return out << c.pictures << 'x' << c.height << 'x' << c.width << 'x' << c.channels << '+' << c.channels2 << ' '
+             << to_string(c.x) << " to " << to_string(c.y);
 }
 
 class GroupNormParity : public testing::TestWithParam<GroupNormCase> {};
 
 GroupNormResult run(Backend& backend, const GroupNormCase& c, std::int64_t first, std::int64_t count) {
   const auto input = [&](std::int64_t channels, DType type, unsigned seed) {
-    std::vector<float> values = random_normal(c.pictures * c.height * c.width * channels, seed);
+    std::vector<float> values = random_normal({c.pictures, c.height, c.width, channels}, seed);
     for (float& value : values) value += c.mean;
     return strided(backend, values, {c.pictures, c.height, c.width, channels}, type, c.gap).slice_batch(first, count);
   };
   const std::int64_t channels = c.channels + c.channels2;
   const Tensor x = input(c.channels, c.x, 1);
   const Tensor x2 = c.channels2 > 0 ? input(c.channels2, c.x2, 2) : Tensor{};
-  const Tensor gamma = from_host(backend, random_normal(channels, 3), {channels});
-  const Tensor beta = from_host(backend, random_normal(channels, 4), {channels});
+  const Tensor gamma = from_host(backend, random_normal({channels}, 3), {channels});
+  const Tensor beta = from_host(backend, random_normal({channels}, 4), {channels});
   const GroupNormOptions options{
       .x2 = c.channels2 > 0 ? &x2 : nullptr, .groups = c.groups, .activation = c.activation, .out = c.y};
   if (c.join) return group_norm_and_join(x, gamma, beta, options);
@@ -77,10 +77,10 @@ TEST(GroupNorm, PicturesDoNotDependOnTheirBatchOrTheThreads) {
 }
 
 Tensor run_layer_norm(Backend& backend, std::int64_t channels, DType x, DType y, std::int64_t gap, float mean) {
-  std::vector<float> values = random_normal(50 * channels, 1);
+  std::vector<float> values = random_normal({50, channels}, 1);
   for (float& value : values) value += mean;
-  const Tensor gamma = from_host(backend, random_normal(channels, 2), {channels});
-  const Tensor beta = from_host(backend, random_normal(channels, 3), {channels});
+  const Tensor gamma = from_host(backend, random_normal({channels}, 2), {channels});
+  const Tensor beta = from_host(backend, random_normal({channels}, 3), {channels});
   return layer_norm(strided(backend, values, {2, 25, channels}, x, gap), gamma, beta, 1e-5F, y);
 }
 

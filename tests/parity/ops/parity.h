@@ -29,10 +29,10 @@ inline constexpr double kWeights = 7.8e-6;
 
 inline double limit_for(DType out) { return out == DType::bf16 ? kRounding : kSums; }
 
-inline std::vector<float> random_normal(std::int64_t count, unsigned seed, float scale = 1.0F) {
+inline std::vector<float> random_normal(const Shape& shape, unsigned seed, float scale = 1.0F) {
   std::mt19937 engine(seed);
   std::normal_distribution<float> normal(0.0F, scale);
-  std::vector<float> values(static_cast<std::size_t>(count));
+  std::vector<float> values(static_cast<std::size_t>(shape.elements()));
   for (float& value : values) value = normal(engine);
   return values;
 }
@@ -42,8 +42,8 @@ class RandomWeight {
  public:
   RandomWeight(const Shape& shape, unsigned seed)
       : shape_(shape),
-        values_(
-            random_normal(shape.elements(), seed, 1.0F / std::sqrt(static_cast<float>(shape.elements() / shape[0])))) {}
+        values_(random_normal(shape, seed,
+                              std::sqrt(static_cast<float>(shape[0]) / static_cast<float>(shape.elements())))) {}
 
   HostTensor tensor() const {
     return {.name = "weight",

@@ -117,19 +117,31 @@ struct InstructionSet {
   bool (*available)();
 };
 
+#if defined(__x86_64__)
+// x86-64-v3 and -v4, asked for by what both compilers can ask.
+bool has_avx2() {
+  return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0 &&
+         __builtin_cpu_supports("bmi2") != 0;
+}
+bool has_avx512() {
+  return has_avx2() && __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
+         __builtin_cpu_supports("avx512cd") != 0 && __builtin_cpu_supports("avx512dq") != 0 &&
+         __builtin_cpu_supports("avx512vl") != 0;
+}
+bool has_avx512bf16() {
+  return has_avx512() && __builtin_cpu_supports("avx512bf16") != 0 && __builtin_cpu_supports("avx512vnni") != 0;
+}
+#endif
+
 // The best first.
 std::span<const InstructionSet> instruction_sets() {
-  static constexpr InstructionSet sets[] = {
+  static constexpr std::array sets {
 #if defined(__x86_64__)
-    {"avx512bf16", cpu::avx512bf16::kernels,
-     [] {
-       return __builtin_cpu_supports("x86-64-v4") && __builtin_cpu_supports("avx512bf16") &&
-              __builtin_cpu_supports("avx512vnni");
-     }},
-    {"avx512", cpu::avx512::kernels, [] { return static_cast<bool>(__builtin_cpu_supports("x86-64-v4")); }},
-    {"avx2", cpu::avx2::kernels, [] { return static_cast<bool>(__builtin_cpu_supports("x86-64-v3")); }},
+    InstructionSet{"avx512bf16", cpu::avx512bf16::kernels, has_avx512bf16},
+        InstructionSet{"avx512", cpu::avx512::kernels, has_avx512},
+        InstructionSet{"avx2", cpu::avx2::kernels, has_avx2},
 #endif
-    {"baseline", cpu::baseline::kernels, [] { return true; }},
+        InstructionSet{"baseline", cpu::baseline::kernels, [] { return true; }},
   };
   return sets;
 }
@@ -431,14 +443,14 @@ class CpuBackend final : public Backend {
   Tensor readable(const Tensor& x, DType compute) {
     if (compute == DType::i8) {
       const Shape bytes{x.rows(), kernels_.quantized_row_bytes(x.channels())};
-      const Tensor copy(allocate(static_cast<std::size_t>(bytes.elements())), bytes, DType::u8);
+      Tensor copy(allocate(static_cast<std::size_t>(bytes.elements())), bytes, DType::u8);
       kernels_.quantize(view_of(x), x.rows(), x.channels(), copy.data<void>(), threads_);
       return copy;
     }
     const std::int64_t channels = compute == DType::bf16 ? (x.channels() + 1) / 2 * 2 : x.channels();
     if (x.dtype() == compute && channels == x.channels()) return x;
     const Shape shape{1, 1, x.rows(), channels};
-    const Tensor copy(allocate(static_cast<std::size_t>(shape.elements()) * size_of(compute)), shape, compute);
+    Tensor copy(allocate(static_cast<std::size_t>(shape.elements()) * size_of(compute)), shape, compute);
     kernels_.map({.a = view_of(x),
                   .rows = x.rows(),
                   .channels = x.channels(),
@@ -451,7 +463,7 @@ class CpuBackend final : public Backend {
 
   Tensor converted(const Tensor& x, DType type) {
     if (x.dtype() == type) return x;
-    const Tensor copy(allocate(static_cast<std::size_t>(x.elements()) * size_of(type)), x.shape(), type);
+    Tensor copy(allocate(static_cast<std::size_t>(x.elements()) * size_of(type)), x.shape(), type);
     activate(x, Activation::none, copy);
     return copy;
   }

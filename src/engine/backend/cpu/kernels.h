@@ -14,7 +14,7 @@ constexpr int kMaxTaps = 9;
 // y[m, n] = act(Σ_taps Σ_k x[row(m, tap), k] · w[n, tap, k] + bias + row_bias) · scale + residual
 // A convolution finds the rows of x through its taps (Dukhan, "The Indirect Convolution Algorithm", 2019); a linear
 // layer is one tap over a picture one pixel high.
-struct GemmArgs {
+struct GemmArgs {  // NOLINT(clang-analyzer-optin.performance.Padding): ordered for its reader
   Type compute = Type::f32;
   // x: pictures of in_h × in_w pixels, rows of `channels` values each (bf16: behind an odd one lies a zero; i8: as
   // quantize() makes them), x_stride elements from pixel to pixel.
@@ -26,8 +26,8 @@ struct GemmArgs {
   std::int64_t grid_h = 1, grid_w = 1;
   int stride = 1;
   int taps = 1;
-  int dy[kMaxTaps] = {};
-  int dx[kMaxTaps] = {};
+  int dy[kMaxTaps] = {};  // NOLINT(modernize-avoid-c-arrays): std::array is inline code of the library
+  int dx[kMaxTaps] = {};  // NOLINT(modernize-avoid-c-arrays)
   bool wrap_x = false, wrap_y = false;
   // Where they go: grid pixel (y, x) is pixel (y·step + offset_y, x·step + offset_x) of out_h × out_w.
   std::int64_t out_h = 1, out_w = 1;
