@@ -96,8 +96,8 @@ int main(int argc, char** argv) try {
   bool only_peak = false;
   app.add_option("checkpoint", checkpoint_path,
                  "A checkpoint; darkroom-make-model writes one from tests/reference/full-size");
-  app.add_option("--precision", precision, "bfloat16 or float32")
-      ->check(CLI::IsMember({"bfloat16", "float32"}))
+  app.add_option("--precision", precision, "bfloat16, float32 or int8")
+      ->check(CLI::IsMember({"bfloat16", "float32", "int8"}))
       ->capture_default_str();
   app.add_option("--sizes", sizes, "Sides of the pictures, pixels")->delimiter(',')->capture_default_str();
   app.add_option("--threads", threads, "0: one a core")->capture_default_str();
@@ -107,9 +107,11 @@ int main(int argc, char** argv) try {
   CLI11_PARSE(app, argc, argv);
 
   const auto backend = make_cpu_backend({.threads = threads, .instruction_set = ""});
-  const DType compute = precision == "float32" ? DType::f32 : DType::bf16;
+  const DType compute = precision == "float32" ? DType::f32 : precision == "int8" ? DType::i8 : DType::bf16;
   const int used_threads = threads > 0 ? threads : static_cast<int>(std::thread::hardware_concurrency());
-  const bench::Peak peak = bench::measure_peak(*backend, compute, used_threads, runs);
+  // int8 is compared with the peak of bfloat16.
+  const bench::Peak peak =
+      bench::measure_peak(*backend, compute == DType::f32 ? DType::f32 : DType::bf16, used_threads, runs);
   std::printf("%-34s %14s %14s\n", "layer", "ours GFLOP/s", "oneDNN GFLOP/s");
   for (const auto& shape : peak.shapes)
     std::printf("%-34s %14.1f %14.1f\n", shape.name.c_str(), shape.ours, shape.onednn);
