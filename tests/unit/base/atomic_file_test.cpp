@@ -1,3 +1,5 @@
+#include "base/atomic_file.h"
+
 #include <csignal>
 #include <fstream>
 #include <sstream>
@@ -8,8 +10,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
-
-#include "base/atomic_file.h"
 
 namespace darkroom {
 namespace {

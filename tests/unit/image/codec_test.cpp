@@ -1,3 +1,5 @@
+#include "engine/image/codec.h"
+
 #include <algorithm>
 #include <functional>
 #include <string>
@@ -5,7 +7,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "engine/image/codec.h"
 #include "engine/image/compare.h"
 #include "engine/image/exif.h"
 #include "pictures.h"

@@ -1,9 +1,9 @@
+#include "engine/image/infotext.h"
+
 #include <string>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
-#include "engine/image/infotext.h"
 
 namespace darkroom::engine {
 namespace {

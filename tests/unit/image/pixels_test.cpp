@@ -1,10 +1,11 @@
+#include "engine/image/pixels.h"
+
 #include <algorithm>
 #include <cmath>
 
 #include <gtest/gtest.h>
 
 #include "engine/image/compare.h"
-#include "engine/image/pixels.h"
 #include "engine/image/resize.h"
 #include "pictures.h"
 

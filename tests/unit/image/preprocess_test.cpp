@@ -1,3 +1,5 @@
+#include "engine/image/preprocess.h"
+
 #include <limits>
 #include <string>
 
@@ -5,7 +7,6 @@
 #include <gtest/gtest.h>
 
 #include "engine/image/compare.h"
-#include "engine/image/preprocess.h"
 #include "pictures.h"
 
 namespace darkroom::engine {
