@@ -14,7 +14,7 @@ namespace darkroom::engine {
 // Rows of one step's time embedding, already projected for every residual block: [N, Σ C_out] f32.
 struct TimeRows {
   Tensor projected;
-  const Tensor slice(std::int64_t begin, std::int64_t count) const { return projected.slice_channels(begin, count); }
+  Tensor slice(std::int64_t begin, std::int64_t count) const { return projected.slice_channels(begin, count); }
 };
 
 // The prompt's keys and values for one cross-attention layer, computed once per generation.
