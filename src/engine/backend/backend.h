@@ -30,8 +30,8 @@ enum class Activation : std::uint8_t {
 // How a weight will be used; decides its layout.
 enum class WeightUse : std::uint8_t {
   linear,
-  linear_geglu,       // [2·O, I]: the first O rows make the value, the other O its gate; the result is value·gelu(gate)
-  conv2d,             // [O, I, kh, kw]
+  linear_geglu,  // [2·O, I]: the first O rows make the value, the other O its gate; the result is value·gelu(gate)
+  conv2d,        // [O, I, kh, kw]
   conv2d_upsample2x,  // [O, I, 3, 3], applied to the nearest-neighbour doubling of its input
 };
 
@@ -40,7 +40,7 @@ struct WeightInfo {
   DType compute = DType::f32;  // f32, bf16 or i8
   std::int64_t out = 0;        // channels of the result: half the rows for linear_geglu
   std::int64_t in = 0;
-  int kernel_h = 1;            // of the checkpoint's weight: 3 for conv2d_upsample2x
+  int kernel_h = 1;  // of the checkpoint's weight: 3 for conv2d_upsample2x
   int kernel_w = 1;
 };
 
@@ -63,10 +63,10 @@ struct PackRequest {
 
 // y = activation(x·Wᵀ + bias) · scale + residual
 struct LinearArgs {
-  const Tensor& x;                       // [..., I], f32 or bf16; rows may be strided
+  const Tensor& x;  // [..., I], f32 or bf16; rows may be strided
   const PackedWeight& weight;
-  const Tensor* bias = nullptr;          // [O] f32 ([2·O] for linear_geglu)
-  const Tensor* residual = nullptr;      // shape of y, f32 or bf16; may be y itself
+  const Tensor* bias = nullptr;      // [O] f32 ([2·O] for linear_geglu)
+  const Tensor* residual = nullptr;  // shape of y, f32 or bf16; may be y itself
   Activation activation = Activation::none;
   float scale = 1.0F;
 };
@@ -77,52 +77,52 @@ struct Padding {
 
 // y = activation(conv(x, W) + bias + row_bias) · scale + residual
 struct Conv2dArgs {
-  const Tensor& x;                       // [N, H, W, I], rows may be strided
+  const Tensor& x;  // [N, H, W, I], rows may be strided
   const PackedWeight& weight;
-  const Tensor* bias = nullptr;          // [O] f32
-  const Tensor* row_bias = nullptr;      // [N, O] f32, one a picture: the time embedding; rows may be strided
-  const Tensor* residual = nullptr;      // shape of y, f32 or bf16; may be y itself
+  const Tensor* bias = nullptr;      // [O] f32
+  const Tensor* row_bias = nullptr;  // [N, O] f32, one a picture: the time embedding; rows may be strided
+  const Tensor* residual = nullptr;  // shape of y, f32 or bf16; may be y itself
   Activation activation = Activation::none;
   float scale = 1.0F;
   int stride = 1;
-  Padding padding;                       // 1 on each side for conv2d_upsample2x (of the doubled picture)
-  bool wrap_x = false;                   // pad with the opposite edge instead of zeros: seamless tiling
+  Padding padding;      // 1 on each side for conv2d_upsample2x (of the doubled picture)
+  bool wrap_x = false;  // pad with the opposite edge instead of zeros: seamless tiling
   bool wrap_y = false;
 };
 
 // y = act(norm([x, x2])): normalised over a picture's pixels and the channels of a group
 struct GroupNormArgs {
-  const Tensor& x;                       // [N, H, W, C1], f32 or bf16
-  const Tensor* x2 = nullptr;            // [N, H, W, C2]: the skip connection, joined behind x's channels
-  const Tensor& gamma;                   // [C1 + C2] f32
-  const Tensor& beta;                    // [C1 + C2] f32
+  const Tensor& x;             // [N, H, W, C1], f32 or bf16
+  const Tensor* x2 = nullptr;  // [N, H, W, C2]: the skip connection, joined behind x's channels
+  const Tensor& gamma;         // [C1 + C2] f32
+  const Tensor& beta;          // [C1 + C2] f32
   int groups = 32;
   float epsilon = 1e-5F;
   Activation activation = Activation::none;  // none or silu
-  Tensor* joined = nullptr;              // if set: [N, H, W, C1 + C2], the input itself, joined and converted
+  Tensor* joined = nullptr;                  // if set: [N, H, W, C1 + C2], the input itself, joined and converted
 };
 
 struct LayerNormArgs {
-  const Tensor& x;                       // [..., C], f32 or bf16
-  const Tensor& gamma;                   // [C] f32
-  const Tensor& beta;                    // [C] f32
+  const Tensor& x;      // [..., C], f32 or bf16
+  const Tensor& gamma;  // [C] f32
+  const Tensor& beta;   // [C] f32
   float epsilon = 1e-5F;
 };
 
 // y = softmax(q·kᵀ · scale)·v for each head; heads lie side by side in the channels
 struct AttentionArgs {
-  const Tensor& q;                       // [N, Sq, heads·d]; rows may be strided
-  const Tensor& k;                       // [N, Sk, heads·d]
-  const Tensor& v;                       // [N, Sk, heads·d]
+  const Tensor& q;  // [N, Sq, heads·d]; rows may be strided
+  const Tensor& k;  // [N, Sk, heads·d]
+  const Tensor& v;  // [N, Sk, heads·d]
   int heads = 1;
-  float scale = 1.0F;                    // usually 1/√d
-  bool causal = false;                   // query i sees keys 0..i
+  float scale = 1.0F;   // usually 1/√d
+  bool causal = false;  // query i sees keys 0..i
 };
 
 class Backend {
  public:
   virtual ~Backend() = default;
-  virtual std::string_view name() const = 0;             // "cpu", "ref"
+  virtual std::string_view name() const = 0;  // "cpu", "ref"
   // Whether pack() takes this compute type and it runs at native speed.
   virtual bool has_fast(DType compute) const = 0;
 
@@ -130,8 +130,8 @@ class Backend {
   virtual std::shared_ptr<Buffer> allocate(std::size_t bytes) = 0;
   // Gives pooled memory that no tensor uses back to the system.
   virtual void trim() {}
-  virtual void upload(const void* source, const Tensor& destination) = 0;        // dense, destination's type
-  virtual void download(const Tensor& source, void* destination) = 0;            // waits; dense, source's type
+  virtual void upload(const void* source, const Tensor& destination) = 0;  // dense, destination's type
+  virtual void download(const Tensor& source, void* destination) = 0;      // waits; dense, source's type
 
   virtual std::shared_ptr<const PackedWeight> pack(const PackRequest& request) = 0;
 

@@ -103,7 +103,8 @@ Tensor linear(const Tensor& x, const PackedWeight& weight, const LinearOptions& 
   require(x.channels() == weight.in, "linear: x has {} channels, the weight takes {}", x.channels(), weight.in);
   const Shape shape = with_last(x.shape(), weight.out);
   if (options.bias != nullptr) {
-    require_vector("linear", "bias", *options.bias, weight.use == WeightUse::linear_geglu ? 2 * weight.out : weight.out);
+    require_vector("linear", "bias", *options.bias,
+                   weight.use == WeightUse::linear_geglu ? 2 * weight.out : weight.out);
   }
   if (options.residual != nullptr) require_same_shape("linear", "residual", *options.residual, shape);
   Tensor out = empty(x.backend(), shape, options.out);
@@ -209,8 +210,8 @@ void add_into(const Tensor& a, float scale_a, const Tensor& b, float scale_b, co
 
 Tensor upsample_nearest2x(const Tensor& x, std::int64_t height, std::int64_t width) {
   require(x.rank() == 4, "upsample_nearest2x: x has shape {}", x.shape().str());
-  require((height + 1) / 2 == x.dim(1) && (width + 1) / 2 == x.dim(2), "upsample_nearest2x: {} does not double to {}x{}",
-          x.shape().str(), height, width);
+  require((height + 1) / 2 == x.dim(1) && (width + 1) / 2 == x.dim(2),
+          "upsample_nearest2x: {} does not double to {}x{}", x.shape().str(), height, width);
   Tensor out = empty(x.backend(), {x.dim(0), height, width, x.dim(3)}, x.dtype());
   x.backend().upsample_nearest2x(x, out);
   return out;

@@ -56,8 +56,8 @@ ClipTextEncoder::ClipTextEncoder(Network& network, const WeightSource& source, c
   const std::int64_t layers = config.has_projection ? config.num_hidden_layers : config.num_hidden_layers - 1;
   for (int i = 0; i < layers; ++i) layers_.push_back(ClipEncoderLayer::load(text / "encoder" / "layers" / i, config));
   if (config.has_projection) {
-    final_layer_norm_ = LayerNorm::load(text / "final_layer_norm", config.hidden_size,
-                                        static_cast<float>(config.layer_norm_eps));
+    final_layer_norm_ =
+        LayerNorm::load(text / "final_layer_norm", config.hidden_size, static_cast<float>(config.layer_norm_eps));
     text_projection_ = Linear::load(root / "text_projection", config.hidden_size, config.projection_dim, false);
   }
 }
@@ -98,7 +98,8 @@ std::vector<std::int64_t> ClipTextEncoder::end_positions(std::span<const int> id
   std::vector<std::int64_t> ends;
   for (int n = 0; n < rows; ++n) {
     const auto text = ids.subspan(static_cast<std::size_t>(n * length), static_cast<std::size_t>(length));
-    auto end = config_.eos_token_id == 2 ? std::ranges::max_element(text) : std::ranges::find(text, config_.eos_token_id);
+    auto end =
+        config_.eos_token_id == 2 ? std::ranges::max_element(text) : std::ranges::find(text, config_.eos_token_id);
     if (end == text.end()) end = text.begin();  // as argmax over no match
     ends.push_back(n * length + (end - text.begin()));
   }
@@ -126,8 +127,8 @@ ClipTextOutput ClipTextEncoder::operator()(std::span<const int> ids, int rows, i
       const auto begin = states.begin() + row * config_.hidden_size;
       ends.insert(ends.end(), begin, begin + config_.hidden_size);
     }
-    output.pooled = (*text_projection_)(from_host(network_.backend(), ends, {rows, config_.hidden_size}),
-                                        {.out = DType::f32});
+    output.pooled =
+        (*text_projection_)(from_host(network_.backend(), ends, {rows, config_.hidden_size}), {.out = DType::f32});
   }
   return output;
 }

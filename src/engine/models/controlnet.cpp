@@ -11,7 +11,8 @@ ConditioningEmbedding ConditioningEmbedding::load(const Loader& loader, const Co
     const Loader blocks = loader / "blocks";
     const auto first = static_cast<int>(2 * i);
     embedding.blocks.push_back(Conv2d::load(blocks / first, {.in = widths[i], .out = widths[i]}));
-    embedding.blocks.push_back(Conv2d::load(blocks / (first + 1), {.in = widths[i], .out = widths[i + 1], .stride = 2}));
+    embedding.blocks.push_back(
+        Conv2d::load(blocks / (first + 1), {.in = widths[i], .out = widths[i + 1], .stride = 2}));
   }
   embedding.conv_out =
       Conv2d::load(loader / "conv_out", {.in = widths.back(), .out = config.unet.block_out_channels[0]});
@@ -37,8 +38,7 @@ ControlNet::ControlNet(Network& network, const WeightSource& source, const Contr
     if (block.downsampler) widths.push_back(block.resnets.back().channels);
   }
   for (std::size_t i = 0; i < widths.size(); ++i) {
-    zero_convs_.push_back(
-        Linear::load(root / "controlnet_down_blocks" / static_cast<int>(i), widths[i], widths[i]));
+    zero_convs_.push_back(Linear::load(root / "controlnet_down_blocks" / static_cast<int>(i), widths[i], widths[i]));
   }
   mid_zero_conv_ = Linear::load(root / "controlnet_mid_block", widths.back(), widths.back());
   time_embedding_ = TimeEmbedding::load(root, config.unet, tables);
@@ -59,10 +59,12 @@ void ControlNet::operator()(const Tensor& latents, const Tensor& embedded_pictur
   sum.down.resize(skips.size());
   for (std::size_t i = 0; i < skips.size(); ++i) {
     const Tensor earlier = sum.down[i];
-    sum.down[i] = zero_convs_[i](skips[i], {.residual = first ? nullptr : &earlier, .scale = scales[i], .out = DType::f32});
+    sum.down[i] =
+        zero_convs_[i](skips[i], {.residual = first ? nullptr : &earlier, .scale = scales[i], .out = DType::f32});
   }
   const Tensor earlier = sum.mid;
-  sum.mid = mid_zero_conv_(x, {.residual = first ? nullptr : &earlier, .scale = scales[skips.size()], .out = DType::f32});
+  sum.mid =
+      mid_zero_conv_(x, {.residual = first ? nullptr : &earlier, .scale = scales[skips.size()], .out = DType::f32});
 }
 
 }  // namespace darkroom::engine

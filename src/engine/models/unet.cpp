@@ -33,10 +33,9 @@ Unet::Unet(Network& network, const WeightSource& source, const UnetConfig& confi
       skips.pop_back();
       in = out;
       if (config.down_block_has_attention[level]) {
-        block.attentions.push_back(Transformer2D::load(place / "attentions" / j, out,
-                                                       static_cast<int>(config.attention_head_dim[level]),
-                                                       static_cast<int>(config.transformer_layers_per_block[level]),
-                                                       groups, config.cross_attention_dim, tables));
+        block.attentions.push_back(Transformer2D::load(
+            place / "attentions" / j, out, static_cast<int>(config.attention_head_dim[level]),
+            static_cast<int>(config.transformer_layers_per_block[level]), groups, config.cross_attention_dim, tables));
       }
     }
     if (level > 0) block.upsampler = Upsample2D::load(place / "upsamplers" / 0, out, /*any_size=*/true);
@@ -59,7 +58,7 @@ std::vector<PromptKeys> Unet::prompt_keys(const Tensor& context) const {
 Tensor Unet::operator()(const Tensor& latents, const TimeRows& time, std::span<const PromptKeys> prompt,
                         const ControlResiduals* control) const {
   std::vector<Tensor> skips;
-  Tensor x = conv_in_(latents, {.out = DType::f32});                            // [N,H,W,C0]
+  Tensor x = conv_in_(latents, {.out = DType::f32});  // [N,H,W,C0]
   x = encoder_(std::move(x), time, prompt, skips);
   if (control != nullptr) {
     DR_ASSERT(control->down.size() == skips.size());
@@ -76,7 +75,7 @@ Tensor Unet::operator()(const Tensor& latents, const TimeRows& time, std::span<c
     if (block.upsampler) x = (*block.upsampler)(x, skips.back().dim(1), skips.back().dim(2), DType::f32);
   }
   x = conv_norm_out_(x, {.activation = Activation::silu});
-  return conv_out_(x, {.out = DType::f32});                                     // [N,H,W,4]
+  return conv_out_(x, {.out = DType::f32});  // [N,H,W,4]
 }
 
 }  // namespace darkroom::engine

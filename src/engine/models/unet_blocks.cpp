@@ -57,17 +57,17 @@ Tensor ResnetBlock::operator()(Tensor x, const Tensor* skip, const TimeRows* tim
   Tensor residual;
   Tensor h;
   if (conv_shortcut) {
-    auto [normalised, joined] = norm1.with_input(x, silu);                      // [N,H,W,Cin]
+    auto [normalised, joined] = norm1.with_input(x, silu);  // [N,H,W,Cin]
     x = {};
-    residual = (*conv_shortcut)(joined, {.out = out});                          // [N,H,W,Cout]
+    residual = (*conv_shortcut)(joined, {.out = out});  // [N,H,W,Cout]
     h = std::move(normalised);
   } else {
     h = norm1(x, silu);
     residual = std::move(x);
   }
   if (time != nullptr) {
-    const Tensor rows = time->slice(time_begin, channels);                      // [N,Cout]
-    h = conv1(h, {.row_bias = &rows});                                          // + [N,1,1,Cout]
+    const Tensor rows = time->slice(time_begin, channels);  // [N,Cout]
+    h = conv1(h, {.row_bias = &rows});                      // + [N,1,1,Cout]
   } else {
     h = conv1(h);
   }
@@ -146,7 +146,7 @@ Transformer2D Transformer2D::load(const Loader& loader, std::int64_t channels, i
 
 Tensor Transformer2D::operator()(const Tensor& x, std::span<const PromptKeys> prompt) const {
   Tensor h = proj_in(norm(x), {.out = DType::f32});
-  h = h.reshape({x.dim(0), x.dim(1) * x.dim(2), x.channels()});                 // [N,H·W,C]
+  h = h.reshape({x.dim(0), x.dim(1) * x.dim(2), x.channels()});  // [N,H·W,C]
   for (const BasicTransformerBlock& block : transformer_blocks) h = block(std::move(h), prompt);
   return proj_out(h.reshape(x.shape()), {.residual = &x, .out = DType::f32});
 }
@@ -167,9 +167,9 @@ Encoder Encoder::load(const Loader& loader, const UnetConfig& config, UnetTables
   const auto groups = static_cast<int>(config.norm_num_groups);
   const auto epsilon = static_cast<float>(config.norm_eps);
   const auto transformer = [&](const Loader& place, int level) {
-    return Transformer2D::load(place, at(config.block_out_channels, level), static_cast<int>(at(config.attention_head_dim, level)),
-                               static_cast<int>(at(config.transformer_layers_per_block, level)), groups, config.cross_attention_dim,
-                               tables);
+    return Transformer2D::load(
+        place, at(config.block_out_channels, level), static_cast<int>(at(config.attention_head_dim, level)),
+        static_cast<int>(at(config.transformer_layers_per_block, level)), groups, config.cross_attention_dim, tables);
   };
   std::int64_t channels = config.block_out_channels[0];
   for (int level = 0; level < levels; ++level) {
@@ -209,7 +209,7 @@ Tensor Encoder::operator()(Tensor x, const TimeRows& time, std::span<const Promp
       skips.push_back(x);
     }
     if (block.downsampler) {
-      x = (*block.downsampler)(x, {.out = DType::f32});                         // [N,⌈H/2⌉,⌈W/2⌉,C]
+      x = (*block.downsampler)(x, {.out = DType::f32});  // [N,⌈H/2⌉,⌈W/2⌉,C]
       skips.push_back(x);
     }
   }
@@ -221,8 +221,8 @@ TimeEmbedding TimeEmbedding::load(const Loader& loader, const UnetConfig& config
   const std::int64_t width = 4 * frequencies;
   return {.linear_1 = Linear::load(loader / "time_embedding" / "linear_1", frequencies, width),
           .linear_2 = Linear::load(loader / "time_embedding" / "linear_2", width, width),
-          .add_linear_1 = Linear::load(loader / "add_embedding" / "linear_1",
-                                       config.projection_class_embeddings_input_dim, width),
+          .add_linear_1 =
+              Linear::load(loader / "add_embedding" / "linear_1", config.projection_class_embeddings_input_dim, width),
           .add_linear_2 = Linear::load(loader / "add_embedding" / "linear_2", width, width),
           .cond_proj = config.time_cond_proj_dim > 0
                            ? std::optional{Linear::load(loader / "time_embedding" / "cond_proj",
@@ -265,7 +265,8 @@ std::vector<TimeRows> TimeEmbedding::operator()(const TimeInputs& inputs) const 
   const auto steps = static_cast<std::int64_t>(timesteps.size());
   if (cond_proj) {
     const std::vector<float> scale = guidance_sinusoid(guidance_scale, cond_proj->weight->packed().in);
-    const std::vector<float> projected = to_host((*cond_proj)(from_host(backend, scale, {1, cond_proj->weight->packed().in}), f32));
+    const std::vector<float> projected =
+        to_host((*cond_proj)(from_host(backend, scale, {1, cond_proj->weight->packed().in}), f32));
     for (std::size_t i = 0; i < sinusoids.size(); ++i) sinusoids[i] += projected[i % projected.size()];
   }
   const Tensor time_embedding =
@@ -280,12 +281,13 @@ std::vector<TimeRows> TimeEmbedding::operator()(const TimeInputs& inputs) const 
   for (std::int64_t s = 0; s < steps; ++s) {
     for (std::int64_t n = 0; n < rows; ++n) {
       for (std::int64_t c = 0; c < width; ++c) {
-        sums.push_back(by_step[static_cast<std::size_t>(s * width + c)] + by_row[static_cast<std::size_t>(n * width + c)]);
+        sums.push_back(by_step[static_cast<std::size_t>(s * width + c)] +
+                       by_row[static_cast<std::size_t>(n * width + c)]);
       }
     }
   }
   const Tensor embedding = activate(from_host(backend, sums, {steps * rows, width}), Activation::silu, DType::f32);
-  const Tensor projected = projections(embedding, f32);                          // [steps·N, Σ C_out]
+  const Tensor projected = projections(embedding, f32);  // [steps·N, Σ C_out]
   std::vector<TimeRows> table;
   for (std::int64_t s = 0; s < steps; ++s) table.push_back({projected.slice_batch(s * rows, rows)});
   return table;
@@ -294,7 +296,7 @@ std::vector<TimeRows> TimeEmbedding::operator()(const TimeInputs& inputs) const 
 std::vector<PromptKeys> prompt_keys(const std::vector<Linear>& projections, const Tensor& context) {
   std::vector<PromptKeys> keys;
   for (const Linear& to_kv : projections) {
-    const Tensor kv = to_kv(context);                                            // [N,S,2C]
+    const Tensor kv = to_kv(context);  // [N,S,2C]
     const std::int64_t width = kv.channels() / 2;
     keys.push_back({.k = kv.slice_channels(0, width), .v = kv.slice_channels(width, width)});
   }

@@ -25,9 +25,9 @@ struct PromptKeys {
 
 // Where blocks register what is computed outside of them, once for all steps.
 struct UnetTables {
-  std::vector<Loader> time_projections;      // each residual block's time_emb_proj
-  std::vector<std::int64_t> time_channels;   // and its width
-  std::vector<Linear> prompt_projections;    // each cross-attention's to_k and to_v as one
+  std::vector<Loader> time_projections;     // each residual block's time_emb_proj
+  std::vector<std::int64_t> time_channels;  // and its width
+  std::vector<Linear> prompt_projections;   // each cross-attention's to_k and to_v as one
 };
 
 // Residual block with timestep injection (Ho et al. 2020, app. B).
@@ -126,12 +126,12 @@ struct TimeInputs {
 
 // time_embedding, add_embedding and every block's time_emb_proj, for all steps of a generation at once.
 struct TimeEmbedding {
-  Linear linear_1;      // time_embedding
+  Linear linear_1;  // time_embedding
   Linear linear_2;
   Linear add_linear_1;  // add_embedding
   Linear add_linear_2;
-  std::optional<Linear> cond_proj;  // of the guidance scale, in distilled (LCM) UNets
-  Linear projections;   // every block's time_emb_proj, side by side
+  std::optional<Linear> cond_proj;      // of the guidance scale, in distilled (LCM) UNets
+  Linear projections;                   // every block's time_emb_proj, side by side
   std::int64_t frequency_channels = 0;  // of the timestep: block_out_channels[0]
   std::int64_t id_channels = 0;         // of each time id: addition_time_embed_dim
 

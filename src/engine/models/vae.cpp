@@ -33,7 +33,8 @@ Tensor VaeAttention::operator()(const Tensor& x) const {
 VaeMidBlock VaeMidBlock::load(const Loader& loader, std::int64_t channels, const VaeConfig& config) {
   return {.resnet_0 = load_resnet(loader / "resnets" / 0, channels, channels, config),
           .attention = config.mid_block_add_attention
-                           ? std::optional{VaeAttention::load(loader / "attentions" / 0, channels, static_cast<int>(config.norm_num_groups))}
+                           ? std::optional{VaeAttention::load(loader / "attentions" / 0, channels,
+                                                              static_cast<int>(config.norm_num_groups))}
                            : std::nullopt,
           .resnet_1 = load_resnet(loader / "resnets" / 1, channels, channels, config)};
 }
@@ -51,7 +52,8 @@ VaeDecoder::VaeDecoder(Network& network, const WeightSource& source, const VaeCo
   const Loader decoder = root / "decoder";
   const auto& widths = config.block_out_channels;
   if (config.use_post_quant_conv) {
-    post_quant_conv_ = Conv2d::load(root / "post_quant_conv", pointwise(config.latent_channels, config.latent_channels));
+    post_quant_conv_ =
+        Conv2d::load(root / "post_quant_conv", pointwise(config.latent_channels, config.latent_channels));
   }
   std::int64_t channels = widths.back();
   conv_in_ = Conv2d::load(decoder / "conv_in", {.in = config.latent_channels, .out = channels});
@@ -69,7 +71,8 @@ VaeDecoder::VaeDecoder(Network& network, const WeightSource& source, const VaeCo
     }
     up_blocks_.push_back(std::move(level));
   }
-  conv_norm_out_ = GroupNorm::load(decoder / "conv_norm_out", channels, static_cast<int>(config.norm_num_groups), kEpsilon);
+  conv_norm_out_ =
+      GroupNorm::load(decoder / "conv_norm_out", channels, static_cast<int>(config.norm_num_groups), kEpsilon);
   conv_out_ = Conv2d::load(decoder / "conv_out", {.in = channels, .out = config.out_channels});
 }
 
@@ -108,7 +111,8 @@ VaeEncoder::VaeEncoder(Network& network, const WeightSource& source, const VaeCo
     down_blocks_.push_back(std::move(level));
   }
   mid_block_ = VaeMidBlock::load(encoder / "mid_block", channels, config);
-  conv_norm_out_ = GroupNorm::load(encoder / "conv_norm_out", channels, static_cast<int>(config.norm_num_groups), kEpsilon);
+  conv_norm_out_ =
+      GroupNorm::load(encoder / "conv_norm_out", channels, static_cast<int>(config.norm_num_groups), kEpsilon);
   const std::int64_t moments = 2 * config.latent_channels;
   conv_out_ = Conv2d::load(encoder / "conv_out", {.in = channels, .out = moments});
   if (config.use_quant_conv) quant_conv_ = Conv2d::load(root / "quant_conv", pointwise(moments, moments));

@@ -127,7 +127,9 @@ class Loader {
   DType compute() const { return compute_; }
   Network& network() const { return *network_; }
   bool has(std::string_view name) const { return source_->contains(full_name(name)); }
-  std::string full_name(std::string_view name) const { return path_.empty() ? std::string(name) : fmt::format("{}.{}", path_, name); }
+  std::string full_name(std::string_view name) const {
+    return path_.empty() ? std::string(name) : fmt::format("{}.{}", path_, name);
+  }
   // The shape that the file has, or an empty one.
   Shape shape_of(std::string_view name) const;
 

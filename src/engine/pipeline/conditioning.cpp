@@ -51,7 +51,8 @@ void emphasise(const PromptChunk& chunk, std::vector<float>& states) {
 }
 
 // [77·chunks, C] of one encoder. `pooled`: where the first chunk's summary goes.
-std::vector<float> states_of(const TextEncoder& text, const EncodedPrompt& prompt, int clip_skip, std::vector<float>& pooled) {
+std::vector<float> states_of(const TextEncoder& text, const EncodedPrompt& prompt, int clip_skip,
+                             std::vector<float>& pooled) {
   std::vector<float> all;
   for (const PromptChunk& chunk : prompt.chunks) {
     Tensor summary;
@@ -112,9 +113,9 @@ TimeIds time_ids(const SdxlModel& model, const GenerationSpec& spec) {
   const Size original = micro.original_size.value_or(picture);
   const Size target = micro.target_size.value_or(picture);
   TimeIds ids{.guided = size_ids(original, micro.crop_top_left, target), .unguided = {}};
-  ids.unguided = size_ids(micro.negative_original_size.value_or(original),
-                          micro.negative_crop_top_left.value_or(micro.crop_top_left),
-                          micro.negative_target_size.value_or(target));
+  ids.unguided =
+      size_ids(micro.negative_original_size.value_or(original),
+               micro.negative_crop_top_left.value_or(micro.crop_top_left), micro.negative_target_size.value_or(target));
   if (model.checkpoint.info.requires_aesthetics_score) {
     // The refiner is told how pleasing the picture should be instead of its target size.
     ids.guided.resize(4);
@@ -145,10 +146,9 @@ Conditioning encode_prompts(const SdxlModel& model, const GenerationSpec& spec, 
   }
   const PromptStates guided = encode(model, guided_tokens, chunks, spec.clip_skip);
   // compat(diffusers): clip_skip is for the prompt alone; negative prompts keep the penultimate layer.
-  const PromptStates negative = negative_tokens
-                                    ? encode(model, *negative_tokens, chunks, /*clip_skip=*/0)
-                                    : PromptStates{.context = std::vector<float>(guided.context.size()),
-                                                   .pooled = std::vector<float>(guided.pooled.size())};
+  const PromptStates negative = negative_tokens ? encode(model, *negative_tokens, chunks, /*clip_skip=*/0)
+                                                : PromptStates{.context = std::vector<float>(guided.context.size()),
+                                                               .pooled = std::vector<float>(guided.pooled.size())};
   const TimeIds ids = time_ids(model, spec);
 
   std::vector<float> context;
@@ -167,7 +167,8 @@ Conditioning encode_prompts(const SdxlModel& model, const GenerationSpec& spec, 
   Backend& backend = model.unet_network->backend();
   const std::int64_t rows = unguided ? 2 * pictures : pictures;
   const auto tokens = static_cast<std::int64_t>(chunks * kTokensPerPrompt);
-  conditioning.context = from_host(backend, context, {rows, tokens, static_cast<std::int64_t>(context.size()) / (rows * tokens)});
+  conditioning.context =
+      from_host(backend, context, {rows, tokens, static_cast<std::int64_t>(context.size()) / (rows * tokens)});
   conditioning.pooled = from_host(backend, pooled, {rows, static_cast<std::int64_t>(pooled.size()) / rows});
   return conditioning;
 }

@@ -10,7 +10,8 @@
 
 namespace darkroom::engine {
 
-// Rows in the order in which the UNet gets them: the unguided ones, where there are any, then the guided; one a picture.
+// Rows in the order in which the UNet gets them: the unguided ones, where there are any, then the guided; one a
+// picture.
 struct Conditioning {
   Tensor context;               // [R, 77·chunks, C] f32
   Tensor pooled;                // [R, P] f32

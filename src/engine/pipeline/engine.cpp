@@ -46,10 +46,14 @@ struct Engine::State {
 
   DType compute_type(Precision precision) const {
     switch (precision) {
-      case Precision::float32: return DType::f32;
-      case Precision::bfloat16: return DType::bf16;
-      case Precision::int8: return DType::i8;
-      case Precision::automatic: break;
+      case Precision::float32:
+        return DType::f32;
+      case Precision::bfloat16:
+        return DType::bf16;
+      case Precision::int8:
+        return DType::i8;
+      case Precision::automatic:
+        break;
     }
     return backend->has_fast(DType::bf16) ? DType::bf16 : DType::f32;
   }
@@ -125,10 +129,8 @@ bool Engine::unload(const std::filesystem::path& path) {
 std::vector<LoadedModel> Engine::loaded() const {
   std::vector<LoadedModel> loaded;
   for (const CachedModel& cached : state_->models) {
-    loaded.push_back({.path = cached.path,
-                      .kind = "checkpoint",
-                      .bytes = cached.model->bytes(),
-                      .last_used = cached.last_used});
+    loaded.push_back(
+        {.path = cached.path, .kind = "checkpoint", .bytes = cached.model->bytes(), .last_used = cached.last_used});
   }
   return loaded;
 }

@@ -76,9 +76,9 @@ struct GenerationResult {
 };
 
 struct EngineOptions {
-  std::string device = "cpu";    // or "ref"
-  int threads = 0;               // 0: one a core
-  std::uint64_t cache_bytes = 0; // of laid-out models kept; 0: chosen from the machine's memory
+  std::string device = "cpu";     // or "ref"
+  int threads = 0;                // 0: one a core
+  std::uint64_t cache_bytes = 0;  // of laid-out models kept; 0: chosen from the machine's memory
 };
 
 struct LoadedModel {

@@ -27,14 +27,16 @@ ChosenScheduler choose_scheduler(const SdxlModel& model, const SchedulerChoice& 
   ResolvedScheduler resolved;
   if (choice.name.empty()) {
     const auto json = nlohmann::json::parse(config, nullptr, /*allow_exceptions=*/false);
-    resolved.class_name = json.is_object() ? json.value("_class_name", "EulerDiscreteScheduler") : "EulerDiscreteScheduler";
+    resolved.class_name =
+        json.is_object() ? json.value("_class_name", "EulerDiscreteScheduler") : "EulerDiscreteScheduler";
   } else {
     resolved = value_or_throw(resolve_scheduler(choice.name));
   }
   // What is asked for by key goes over what a name like "Karras" means.
   std::vector<SchedulerOption> options = std::move(resolved.options);
   options.insert(options.end(), choice.options.begin(), choice.options.end());
-  return {.name = resolved.class_name, .scheduler = value_or_throw(make_scheduler(resolved.class_name, config, options))};
+  return {.name = resolved.class_name,
+          .scheduler = value_or_throw(make_scheduler(resolved.class_name, config, options))};
 }
 
 // Repeats a batch for the unguided and the guided half of a pass.
@@ -75,8 +77,8 @@ void denoise(SdxlModel& model, const Denoising& plan, std::vector<float>& latent
     std::vector<float> input = latents;
     plan.scheduler.scale_model_input(i, input);
     const Tensor rows = from_host(backend, for_each_half(input, halves), shape);
-    const Tensor predicted = model.unet_network->finite(
-        "unet", [&] { return unet(rows, times[static_cast<std::size_t>(i)], prompt); });
+    const Tensor predicted =
+        model.unet_network->finite("unet", [&] { return unet(rows, times[static_cast<std::size_t>(i)], prompt); });
     std::vector<float> prediction = to_host(predicted);
     if (halves == 2) {
       const std::span<float> all(prediction);
@@ -97,7 +99,8 @@ void denoise(SdxlModel& model, const Denoising& plan, std::vector<float>& latent
 }
 
 // One picture's latents [h, w, C] → 8-bit RGB, rounded as diffusers rounds.
-GeneratedPicture decode(Autoencoder& vae, std::span<const float> latents, const LatentShape& shape, std::uint64_t seed) {
+GeneratedPicture decode(Autoencoder& vae, std::span<const float> latents, const LatentShape& shape,
+                        std::uint64_t seed) {
   std::vector<float> raw(latents.begin(), latents.end());
   vae.unscale(raw);
   const Tensor z = from_host(vae.network->backend(), raw, {1, shape.height, shape.width, shape.channels});
@@ -212,7 +215,8 @@ GenerationResult generate(SdxlModel& model, const GenerationSpec& spec, StageClo
   model.unet_network->backend().trim();  // the decoder asks for other sizes than the UNet
   for (int i = 0; i < spec.batch_size; ++i) {
     cancel.throw_if_cancelled();
-    const std::span<const float> one = std::span(latents).subspan(static_cast<std::size_t>(i) * shape.each(), shape.each());
+    const std::span<const float> one =
+        std::span(latents).subspan(static_cast<std::size_t>(i) * shape.each(), shape.each());
     result.pictures.push_back(decode(*model.vae, one, shape, spec.seed + static_cast<std::uint64_t>(i)));
   }
   result.stages = clock.finish();

@@ -16,7 +16,9 @@ struct LatentShape {
   int height = 0;  // an eighth of the picture's
   int width = 0;
   int channels = 4;
-  std::size_t each() const { return static_cast<std::size_t>(height) * static_cast<std::size_t>(width) * static_cast<std::size_t>(channels); }
+  std::size_t each() const {
+    return static_cast<std::size_t>(height) * static_cast<std::size_t>(width) * static_cast<std::size_t>(channels);
+  }
   std::size_t elements() const { return each() * static_cast<std::size_t>(pictures); }
 };
 

@@ -5,9 +5,8 @@ namespace {
 
 TextEncoder load_text_encoder(Backend& backend, const ModelPart<ClipTextConfig>& part, DType compute,
                               ClipTokenizer tokenizer) {
-  TextEncoder text{.tokenizer = std::move(tokenizer),
-                   .network = std::make_unique<Network>(backend),
-                   .encoder = nullptr};
+  TextEncoder text{
+      .tokenizer = std::move(tokenizer), .network = std::make_unique<Network>(backend), .encoder = nullptr};
   text.encoder = std::make_unique<ClipTextEncoder>(*text.network, *part.weights, part.config, compute);
   return text;
 }
@@ -26,8 +25,10 @@ void Autoencoder::unscale(std::span<float> latents) const {
   const bool normalised = !config.latents_mean.empty() && !config.latents_std.empty();
   for (std::size_t i = 0; i < latents.size(); ++i) {
     const std::size_t c = i % channels;
-    latents[i] = normalised ? static_cast<float>(latents[i] * config.latents_std[c] / config.scaling_factor + config.latents_mean[c])
-                            : static_cast<float>(latents[i] / config.scaling_factor + config.shift_factor);
+    latents[i] =
+        normalised
+            ? static_cast<float>(latents[i] * config.latents_std[c] / config.scaling_factor + config.latents_mean[c])
+            : static_cast<float>(latents[i] / config.scaling_factor + config.shift_factor);
   }
 }
 
@@ -36,8 +37,10 @@ void Autoencoder::scale(std::span<float> latents) const {
   const bool normalised = !config.latents_mean.empty() && !config.latents_std.empty();
   for (std::size_t i = 0; i < latents.size(); ++i) {
     const std::size_t c = i % channels;
-    latents[i] = normalised ? static_cast<float>((latents[i] - config.latents_mean[c]) * config.scaling_factor / config.latents_std[c])
-                            : static_cast<float>((latents[i] - config.shift_factor) * config.scaling_factor);
+    latents[i] =
+        normalised
+            ? static_cast<float>((latents[i] - config.latents_mean[c]) * config.scaling_factor / config.latents_std[c])
+            : static_cast<float>((latents[i] - config.shift_factor) * config.scaling_factor);
   }
 }
 
@@ -45,13 +48,14 @@ SdxlModel::SdxlModel(Backend& backend, Checkpoint files, const ComputeTypes& com
     : checkpoint(std::move(files)),
       types(compute),
       text_encoder_2(load_text_encoder(backend, checkpoint.text_encoder_2, types.model,
-                                       checkpoint.tokenizer_2 ? value_or_throw(ClipTokenizer::open(*checkpoint.tokenizer_2))
-                                                              : ClipTokenizer::clip_g())),
+                                       checkpoint.tokenizer_2
+                                           ? value_or_throw(ClipTokenizer::open(*checkpoint.tokenizer_2))
+                                           : ClipTokenizer::clip_g())),
       unet_network(std::make_unique<Network>(backend)) {
   if (checkpoint.text_encoder) {
-    text_encoder = load_text_encoder(backend, *checkpoint.text_encoder, types.model,
-                                     checkpoint.tokenizer ? value_or_throw(ClipTokenizer::open(*checkpoint.tokenizer))
-                                                          : ClipTokenizer::clip_l());
+    text_encoder = load_text_encoder(
+        backend, *checkpoint.text_encoder, types.model,
+        checkpoint.tokenizer ? value_or_throw(ClipTokenizer::open(*checkpoint.tokenizer)) : ClipTokenizer::clip_l());
   }
   unet = std::make_unique<Unet>(*unet_network, *checkpoint.unet.weights, checkpoint.unet.config, types.model);
   if (checkpoint.vae) vae = Autoencoder::load(backend, *checkpoint.vae, types.vae);

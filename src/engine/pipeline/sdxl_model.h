@@ -48,7 +48,7 @@ struct SdxlModel {
   TextEncoder text_encoder_2;               // OpenCLIP bigG
   std::unique_ptr<Network> unet_network;
   std::unique_ptr<Unet> unet;
-  std::optional<Autoencoder> vae;           // a single file may come without
+  std::optional<Autoencoder> vae;  // a single file may come without
 
   std::uint64_t bytes() const;  // of laid-out weights
 };

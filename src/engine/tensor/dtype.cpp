@@ -10,35 +10,51 @@ namespace darkroom::engine {
 std::size_t size_of(DType type) {
   switch (type) {
     case DType::f64:
-    case DType::i64: return 8;
+    case DType::i64:
+      return 8;
     case DType::f32:
-    case DType::i32: return 4;
+    case DType::i32:
+      return 4;
     case DType::bf16:
     case DType::f16:
-    case DType::i16: return 2;
+    case DType::i16:
+      return 2;
     case DType::f8_e4m3:
     case DType::f8_e5m2:
     case DType::i8:
     case DType::u8:
-    case DType::boolean: return 1;
+    case DType::boolean:
+      return 1;
   }
   return 1;
 }
 
 std::string_view to_string(DType type) {
   switch (type) {
-    case DType::f64: return "float64";
-    case DType::f32: return "float32";
-    case DType::bf16: return "bfloat16";
-    case DType::f16: return "float16";
-    case DType::f8_e4m3: return "float8_e4m3";
-    case DType::f8_e5m2: return "float8_e5m2";
-    case DType::i64: return "int64";
-    case DType::i32: return "int32";
-    case DType::i16: return "int16";
-    case DType::i8: return "int8";
-    case DType::u8: return "uint8";
-    case DType::boolean: return "bool";
+    case DType::f64:
+      return "float64";
+    case DType::f32:
+      return "float32";
+    case DType::bf16:
+      return "bfloat16";
+    case DType::f16:
+      return "float16";
+    case DType::f8_e4m3:
+      return "float8_e4m3";
+    case DType::f8_e5m2:
+      return "float8_e5m2";
+    case DType::i64:
+      return "int64";
+    case DType::i32:
+      return "int32";
+    case DType::i16:
+      return "int16";
+    case DType::i8:
+      return "int8";
+    case DType::u8:
+      return "uint8";
+    case DType::boolean:
+      return "bool";
   }
   return "unknown";
 }
@@ -50,8 +66,10 @@ bool is_floating(DType type) {
     case DType::bf16:
     case DType::f16:
     case DType::f8_e4m3:
-    case DType::f8_e5m2: return true;
-    default: return false;
+    case DType::f8_e5m2:
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -107,12 +125,19 @@ void to_float(DType type, const std::byte* source, float* destination, std::size
   switch (type) {
     case DType::f64:
       return convert<double>(source, destination, count, [](double v) { return static_cast<float>(v); });
-    case DType::f32: std::memcpy(destination, source, count * sizeof(float)); return;
-    case DType::bf16: return convert<std::uint16_t>(source, destination, count, bf16_to_float);
-    case DType::f16: return convert<std::uint16_t>(source, destination, count, f16_to_float);
-    case DType::f8_e4m3: return convert<std::uint8_t>(source, destination, count, f8_e4m3_to_float);
-    case DType::f8_e5m2: return convert<std::uint8_t>(source, destination, count, f8_e5m2_to_float);
-    default: break;
+    case DType::f32:
+      std::memcpy(destination, source, count * sizeof(float));
+      return;
+    case DType::bf16:
+      return convert<std::uint16_t>(source, destination, count, bf16_to_float);
+    case DType::f16:
+      return convert<std::uint16_t>(source, destination, count, f16_to_float);
+    case DType::f8_e4m3:
+      return convert<std::uint8_t>(source, destination, count, f8_e4m3_to_float);
+    case DType::f8_e5m2:
+      return convert<std::uint8_t>(source, destination, count, f8_e5m2_to_float);
+    default:
+      break;
   }
   DR_ASSERT(is_floating(type));
 }

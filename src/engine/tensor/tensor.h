@@ -72,9 +72,9 @@ class Tensor {
   Backend& backend() const { return buffer_->backend(); }
 
   std::int64_t elements() const { return shape_.elements(); }
-  std::int64_t channels() const { return shape_[-1]; }                  // the last dimension
-  std::int64_t rows() const { return elements() / channels(); }         // product of all other dimensions
-  std::int64_t row_stride() const { return row_stride_; }               // elements from one row to the next
+  std::int64_t channels() const { return shape_[-1]; }           // the last dimension
+  std::int64_t rows() const { return elements() / channels(); }  // product of all other dimensions
+  std::int64_t row_stride() const { return row_stride_; }        // elements from one row to the next
   bool contiguous() const { return row_stride_ == channels(); }
 
   // The first element. Reading it on the host is for host backends and tests.
@@ -84,9 +84,9 @@ class Tensor {
   }
 
   // Views that share the buffer.
-  Tensor reshape(Shape shape) const;                                     // same elements; keeps the last dimension if strided
-  Tensor slice_channels(std::int64_t begin, std::int64_t count) const;   // of the last dimension
-  Tensor slice_batch(std::int64_t begin, std::int64_t count) const;      // of the first dimension
+  Tensor reshape(Shape shape) const;  // same elements; keeps the last dimension if strided
+  Tensor slice_channels(std::int64_t begin, std::int64_t count) const;  // of the last dimension
+  Tensor slice_batch(std::int64_t begin, std::int64_t count) const;     // of the first dimension
 
  private:
   std::shared_ptr<Buffer> buffer_;

@@ -30,7 +30,8 @@ Tensor channels_last(Backend& backend, const test::Vector& v) {
   for (std::int64_t b = 0; b < n; ++b) {
     for (std::int64_t p = 0; p < pixels; ++p) {
       for (std::int64_t k = 0; k < c; ++k) {
-        out[static_cast<std::size_t>((b * pixels + p) * c + k)] = v.values[static_cast<std::size_t>((b * c + k) * pixels + p)];
+        out[static_cast<std::size_t>((b * pixels + p) * c + k)] =
+            v.values[static_cast<std::size_t>((b * c + k) * pixels + p)];
       }
     }
   }
@@ -44,14 +45,17 @@ std::vector<float> channels_first(const Tensor& x) {
   for (std::int64_t b = 0; b < n; ++b) {
     for (std::int64_t p = 0; p < pixels; ++p) {
       for (std::int64_t k = 0; k < c; ++k) {
-        out[static_cast<std::size_t>((b * c + k) * pixels + p)] = in[static_cast<std::size_t>((b * pixels + p) * c + k)];
+        out[static_cast<std::size_t>((b * c + k) * pixels + p)] =
+            in[static_cast<std::size_t>((b * pixels + p) * c + k)];
       }
     }
   }
   return out;
 }
 
-Tensor dense(Backend& backend, const test::Vector& v) { return from_host(backend, v.values, Shape(std::span<const std::int64_t>(v.shape))); }
+Tensor dense(Backend& backend, const test::Vector& v) {
+  return from_host(backend, v.values, Shape(std::span<const std::int64_t>(v.shape)));
+}
 
 void expect_close(const std::vector<float>& got, const test::Vector& want, double tolerance = 1e-4) {
   ASSERT_EQ(got.size(), want.values.size());
@@ -209,7 +213,8 @@ TEST(Loader, RefusesATensorOfAnotherShapeWithItsPathBothShapesAndTheFile) {
     EXPECT_EQ(failure.error().code, ErrorCode::corrupt_data);
     const std::string message = failure.what();
     EXPECT_NE(message.find("down_blocks.1.resnets.0.conv1.weight: expected [64,64,3,3], file has [64,32,3,3]"),
-              std::string::npos) << message;
+              std::string::npos)
+        << message;
     EXPECT_NE(message.find("tiny-base-single-file.safetensors"), std::string::npos) << message;
   }
   EXPECT_THROW(resnet.take("conv3.weight", {1}), Failure);

@@ -50,7 +50,8 @@ GenerationSpec spec_of(const std::string& name) {
   if (request.contains("original_size")) micro.original_size = size_from(request.at("original_size"));
   if (request.contains("target_size")) micro.target_size = size_from(request.at("target_size"));
   if (request.contains("crops_coords_top_left")) {
-    micro.crop_top_left = {.x = request.at("crops_coords_top_left").at(1), .y = request.at("crops_coords_top_left").at(0)};
+    micro.crop_top_left = {.x = request.at("crops_coords_top_left").at(1),
+                           .y = request.at("crops_coords_top_left").at(0)};
   }
   return spec;
 }
@@ -72,7 +73,9 @@ Image as_image(const GeneratedPicture& picture) {
 class Silent final : public ProgressSink {
  public:
   void stage(std::string_view) override {}
-  void step(const StepProgress& progress) override { latents.emplace_back(progress.latents.begin(), progress.latents.end()); }
+  void step(const StepProgress& progress) override {
+    latents.emplace_back(progress.latents.begin(), progress.latents.end());
+  }
   std::vector<std::vector<float>> latents;
 };
 
@@ -128,11 +131,32 @@ TEST_P(Pipelines, MakeThePicturesThatDiffusersMakes) {
 }
 
 constexpr const char* kCases[] = {
-    "txt2img-no-negative", "txt2img-empty-negative", "txt2img-negative", "txt2img-batch3", "txt2img-cfg1",
-    "txt2img-wide", "txt2img-odd-latent", "sched-dpmpp2m", "sched-dpmpp2m-karras", "sched-sde-karras",
-    "sched-euler-ancestral", "sched-ddim", "sched-unipc", "sched-heun", "sched-kdpm2", "sched-kdpm2-ancestral",
-    "sched-lms", "sched-pndm", "sched-singlestep", "micro-conditioning", "v-prediction-ztsnr", "lcm-4",
-    "guidance-rescale", "clip-skip-1", "prompt-weights", "prompt-long",
+    "txt2img-no-negative",
+    "txt2img-empty-negative",
+    "txt2img-negative",
+    "txt2img-batch3",
+    "txt2img-cfg1",
+    "txt2img-wide",
+    "txt2img-odd-latent",
+    "sched-dpmpp2m",
+    "sched-dpmpp2m-karras",
+    "sched-sde-karras",
+    "sched-euler-ancestral",
+    "sched-ddim",
+    "sched-unipc",
+    "sched-heun",
+    "sched-kdpm2",
+    "sched-kdpm2-ancestral",
+    "sched-lms",
+    "sched-pndm",
+    "sched-singlestep",
+    "micro-conditioning",
+    "v-prediction-ztsnr",
+    "lcm-4",
+    "guidance-rescale",
+    "clip-skip-1",
+    "prompt-weights",
+    "prompt-long",
 };
 
 std::vector<CaseName> all_cases() {

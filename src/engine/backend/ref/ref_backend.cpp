@@ -14,8 +14,8 @@ namespace {
 class RefBuffer final : public Buffer {
  public:
   RefBuffer(Backend& backend, std::size_t bytes)
-      : Buffer(backend, ::operator new(std::max<std::size_t>(bytes, 1), std::align_val_t{64}), bytes) {}
-  ~RefBuffer() override { ::operator delete(data(), std::align_val_t{64}); }
+      : Buffer(backend, ::operator new (std::max<std::size_t>(bytes, 1), std::align_val_t{64}), bytes) {}
+  ~RefBuffer() override { ::operator delete (data(), std::align_val_t{64}); }
 };
 
 // Kept as [O, I, kh, kw] float32, rounded to the compute type.
@@ -48,12 +48,18 @@ float value_of(const Tensor* vector, std::int64_t c) { return vector == nullptr 
 
 float apply(Activation activation, float x) {
   switch (activation) {
-    case Activation::none: return x;
-    case Activation::silu: return x / (1.0F + std::exp(-x));
-    case Activation::gelu: return 0.5F * x * (1.0F + std::erf(x / std::numbers::sqrt2_v<float>));
-    case Activation::quick_gelu: return x / (1.0F + std::exp(-1.702F * x));
-    case Activation::relu: return std::max(x, 0.0F);
-    case Activation::leaky_relu: return x > 0 ? x : 0.2F * x;
+    case Activation::none:
+      return x;
+    case Activation::silu:
+      return x / (1.0F + std::exp(-x));
+    case Activation::gelu:
+      return 0.5F * x * (1.0F + std::erf(x / std::numbers::sqrt2_v<float>));
+    case Activation::quick_gelu:
+      return x / (1.0F + std::exp(-1.702F * x));
+    case Activation::relu:
+      return std::max(x, 0.0F);
+    case Activation::leaky_relu:
+      return x > 0 ? x : 0.2F * x;
   }
   return x;
 }
@@ -225,7 +231,8 @@ class RefBackend final : public Backend {
         }
         for (std::int64_t c = begin; c < end; ++c) {
           float sum = 0;
-          for (std::int64_t s = 0; s < seen; ++s) sum += scores[static_cast<std::size_t>(s)] * get(args.v, n * keys + s, c);
+          for (std::int64_t s = 0; s < seen; ++s)
+            sum += scores[static_cast<std::size_t>(s)] * get(args.v, n * keys + s, c);
           set(out, r, c, sum / total);
         }
       }
@@ -237,7 +244,8 @@ class RefBackend final : public Backend {
   }
 
   void add(const Tensor& a, float scale_a, const Tensor& b, float scale_b, const Tensor& out) override {
-    each_element(a, [&](std::int64_t r, std::int64_t c) { set(out, r, c, get(a, r, c) * scale_a + get(b, r, c) * scale_b); });
+    each_element(
+        a, [&](std::int64_t r, std::int64_t c) { set(out, r, c, get(a, r, c) * scale_a + get(b, r, c) * scale_b); });
   }
 
   void upsample_nearest2x(const Tensor& x, const Tensor& out) override {
