@@ -44,7 +44,10 @@ class Field {
  public:
   Field(int width, int height)
       : stride_(width + 2), values_(static_cast<std::size_t>(stride_) * static_cast<std::size_t>(height + 2)) {}
-  T& at(int x, int y) { return values_[static_cast<std::size_t>((y + 1) * stride_ + x + 1)]; }
+  T& at(int x, int y) {
+    return values_[static_cast<std::size_t>(y + 1) * static_cast<std::size_t>(stride_) +
+                   static_cast<std::size_t>(x + 1)];
+  }
 
  private:
   int stride_;

@@ -23,8 +23,8 @@ Image transpose(const Image& image) {
 // weigh less.
 float box_radius(float sigma, int passes) {
   const float variance = sigma * sigma / static_cast<float>(passes);
-  const float length = static_cast<float>(std::sqrt(12.0 * variance + 1.0));
-  const float whole = static_cast<float>(std::floor((length - 1.0) / 2.0));
+  const auto length = static_cast<float>(std::sqrt(12.0 * variance + 1.0));
+  const auto whole = static_cast<float>(std::floor((length - 1.0) / 2.0));
   const float part = (2 * whole + 1) * (whole * (whole + 1) - 3 * variance);
   return whole + part / (6 * (variance - (whole + 1) * (whole + 1)));
 }

@@ -1,7 +1,5 @@
 #include "engine/models/vae.h"
 
-#include <ranges>
-
 namespace darkroom::engine {
 namespace {
 
@@ -59,7 +57,8 @@ VaeDecoder::VaeDecoder(Network& network, const WeightSource& source, const VaeCo
   conv_in_ = Conv2d::load(decoder / "conv_in", {.in = config.latent_channels, .out = channels});
   mid_block_ = VaeMidBlock::load(decoder / "mid_block", channels, config);
   int index = 0;
-  for (const std::int64_t out : widths | std::views::reverse) {
+  for (auto width = widths.rbegin(); width != widths.rend(); ++width) {
+    const std::int64_t out = *width;
     const Loader place = decoder / "up_blocks" / index;
     Level level;
     for (int i = 0; i <= config.layers_per_block; ++i) {

@@ -92,7 +92,7 @@ Tensor Network::finite(std::string_view network, const std::function<Tensor()>& 
   throw_failure(ErrorCode::internal, "{}: NaN or infinity in its result", network);
 }
 
-void Network::look(const Parameter& parameter, const Tensor& result) const {
+void Network::look(const Parameter& parameter, const Tensor& result) {
   if (all_finite(result)) return;
   throw_failure(ErrorCode::internal, "{}: NaN or infinity in this layer's result ({} {})", parameter.layer(),
                 to_string(result.dtype()), result.shape().str());

@@ -106,7 +106,7 @@ class Network {
   void count(std::uint64_t flops) { flops_ += flops; }
 
  private:
-  void look(const Parameter& parameter, const Tensor& result) const;
+  static void look(const Parameter& parameter, const Tensor& result);
 
   Backend& backend_;
   std::vector<std::shared_ptr<Parameter>> parameters_;

@@ -44,9 +44,9 @@ void Autoencoder::scale(std::span<float> latents) const {
   }
 }
 
-SdxlModel::SdxlModel(Backend& backend, Checkpoint files, const ComputeTypes& compute)
+SdxlModel::SdxlModel(Backend& backend, Checkpoint files, const ComputeTypes& compute_types)
     : checkpoint(std::move(files)),
-      types(compute),
+      types(compute_types),
       text_encoder_2(load_text_encoder(backend, checkpoint.text_encoder_2, types.model,
                                        checkpoint.tokenizer_2
                                            ? value_or_throw(ClipTokenizer::open(*checkpoint.tokenizer_2))

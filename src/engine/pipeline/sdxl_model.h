@@ -40,7 +40,7 @@ struct Autoencoder {
 };
 
 struct SdxlModel {
-  SdxlModel(Backend& backend, Checkpoint files, const ComputeTypes& types);
+  SdxlModel(Backend& backend, Checkpoint files, const ComputeTypes& compute_types);
 
   Checkpoint checkpoint;
   ComputeTypes types;

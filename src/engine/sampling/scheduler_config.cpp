@@ -374,7 +374,7 @@ std::vector<std::string_view> keys_of(const SchedulerClassName* known_class) {
 }
 
 const SchedulerClassName* find_class(std::string_view class_name) {
-  const auto found = std::ranges::find(kClasses, class_name, &SchedulerClassName::name);
+  const auto* const found = std::ranges::find(kClasses, class_name, &SchedulerClassName::name);
   return found == kClasses.end() ? nullptr : &*found;
 }
 

@@ -84,6 +84,7 @@ class UniPcMultistep : public LogSnrScheduler {
     std::vector<float> correction(sample.size(), 0.0F);
     for (std::size_t n = 0; n < rhos.size(); ++n) {
       const bool is_end = n + 1 == positions.size();
+      DR_ASSERT(!is_end || at_end != nullptr);  // weights() leaves the end out where there is none
       const std::vector<float>& other = is_end ? *at_end : predictions()[n + 1];
       for (std::size_t k = 0; k < sample.size(); ++k) correction[k] += rhos[n] * ((other[k] - m0[k]) / positions[n]);
     }

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-extern const char darkroom_clip_merges[];
+extern const char darkroom_clip_merges[];  // NOLINT(readability-identifier-naming): a symbol of the generated source
 
 namespace darkroom::engine {
 

@@ -269,7 +269,7 @@ ClipTokenizer::ClipTokenizer(std::shared_ptr<const Tables> tables, TokenId pad_i
   specials_ = std::move(specials);
 }
 
-Result<ClipTokenizer> ClipTokenizer::with_placeholders(std::vector<Placeholder> placeholders) const {
+Result<ClipTokenizer> ClipTokenizer::with_placeholders(const std::vector<Placeholder>& placeholders) const {
   auto specials = std::make_shared<Specials>(*specials_);
   for (const Placeholder& placeholder : placeholders) {
     auto codes = normalize(placeholder.token);

@@ -39,7 +39,7 @@ class ClipTokenizer {
 
   // The same tokenizer that also knows these. Errors invalid_argument: an empty or doubled token, ids that are not
   // above the vocabulary.
-  Result<ClipTokenizer> with_placeholders(std::vector<Placeholder> placeholders) const;
+  Result<ClipTokenizer> with_placeholders(const std::vector<Placeholder>& placeholders) const;
 
   // The ids of the text, without start and end. Error invalid_argument: not UTF-8, at byte N.
   Result<std::vector<TokenId>> encode(std::string_view text) const;

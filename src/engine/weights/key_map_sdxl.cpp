@@ -123,8 +123,8 @@ class Prefixed {
   std::optional<Error> error_;
 };
 
-void put(Entries& entries, Prefixed& part, std::string target, KeyMappedSource::Entry entry) {
-  const auto [at, added] = entries.try_emplace(std::move(target), std::move(entry));
+void put(Entries& entries, Prefixed& part, std::string target, const KeyMappedSource::Entry& entry) {
+  const auto [at, added] = entries.try_emplace(std::move(target), entry);
   if (!added) part.refuse(ErrorCode::corrupt_data, fmt::format("two tensors for '{}'", at->first));
 }
 
