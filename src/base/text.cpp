@@ -106,4 +106,6 @@ Result<std::string> decode_base64(std::string_view text) {
   return bytes;
 }
 
+double as_written(float value) { return std::stod(fmt::format("{}", value)); }
+
 }  // namespace darkroom

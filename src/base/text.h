@@ -28,4 +28,7 @@ std::string encode_base64(std::string_view bytes);
 // RFC 4648, padded, no line breaks. Error invalid_argument with the offset.
 Result<std::string> decode_base64(std::string_view text);
 
+// The double that prints as this float does: 0.7F → 0.7, as a request had it, so that 10·0.7 steps are 7.
+double as_written(float value);
+
 }  // namespace darkroom

@@ -24,6 +24,7 @@ class Generate final : public Command {
   CLI::App* add(CLI::App& darkroom) override {
     CLI::App* app = add_subcommand(darkroom, "Make pictures from a prompt.");
     flags_.add_text_to_image(*app);
+    flags_.add_steering(*app);
     return app;
   }
 

@@ -136,6 +136,23 @@ std::string as_controlnets(const Texts& texts, json& value) {
   return "";
 }
 
+// NAME[:ARGUMENT,…], one for each ControlNet before it
+std::string as_preprocessors(const Texts& texts, json& value) {
+  const std::size_t nets = value.is_array() ? value.size() : 0;
+  if (texts.size() > nets) return fmt::format("is given {} times for {} --controlnet", texts.size(), nets);
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    const std::size_t colon = texts[i].find(':');
+    json arguments = json::array();
+    if (colon != std::string::npos) {
+      for (const std::string_view word : split(std::string_view(texts[i]).substr(colon + 1), ',')) {
+        arguments.push_back(number_or_text(word));
+      }
+    }
+    value[i]["preprocessor"] = {{"name", texts[i].substr(0, colon)}, {"arguments", std::move(arguments)}};
+  }
+  return "";
+}
+
 // TOKEN=FILE|NAME
 std::string as_embeddings(const Texts& texts, json& value) {
   value = json::array();
@@ -160,8 +177,8 @@ void GenerateFlags::add_text_to_image(CLI::App& app) {
            as_text},
           {"--prompt-2", "/prompt_2", "for the second text encoder; the prompt, if not given", "TEXT", as_text},
           {"--negative-prompt-2", "/negative_prompt_2", "likewise", "TEXT", as_text},
-          {"--width", "/dimensions/width", "pixels, a multiple of 8 [1024]", "N", as_number},
-          {"--height", "/dimensions/height", "pixels, a multiple of 8 [1024]", "N", as_number},
+          {"--width", "/dimensions/width", "pixels, a multiple of 8 [1024, or the init image's]", "N", as_number},
+          {"--height", "/dimensions/height", "likewise", "N", as_number},
           {"--seed", "/hyperparameters/seed", "-1 draws one [-1]; picture i of a batch uses seed + i", "N", as_number},
           {"--batch-size", "/batch/size", "pictures to make [1]", "N", as_number},
           {"--output", "/output/save_path",
@@ -182,7 +199,7 @@ void GenerateFlags::add_text_to_image(CLI::App& app) {
           {"--crop", "/micro_conditioning/crop_top_left", "corner that SDXL is told it was cut at [0,0]", "X,Y",
            as_point},
           {"--target-size", "/micro_conditioning/target_size", "size that SDXL is told it shall have", "WxH", as_size},
-          {"--precision", "/precision/dtype", "auto, float32 or bfloat16 [auto]", "NAME", as_text},
+          {"--precision", "/precision/dtype", "auto, float32, bfloat16 or int8 [auto]", "NAME", as_text},
       });
   add(app, "More control",
       {
@@ -225,6 +242,10 @@ void GenerateFlags::add_steering(CLI::App& app) {
            as_loras, Times::many},
           {"--controlnet", "/controlnet", "ControlNet with its picture; repeatable",
            "MODEL=IMAGE[:SCALE[:START[:END]]][:type=NAME][:preprocess=NAME,ARGUMENT…]", as_controlnets, Times::many},
+          {"--preprocess", "/controlnet",
+           "what makes the ControlNet's picture from the one given; the i-th belongs to the i-th --controlnet",
+           "NAME[:ARGUMENT,…]", as_preprocessors, Times::many},
+          {"--save-control-maps", "/output/save_control_maps", "write the pictures that ControlNets saw", "", as_true},
           {"--guess-mode", "/guess_mode", "ControlNets act without the prompt", "", as_true},
           {"--embedding", "/embeddings", "textual inversion; repeatable", "TOKEN=MODEL", as_embeddings, Times::many},
       });

@@ -146,6 +146,7 @@ void fields(Io& io, Of<ProcessingMetrics> auto& metrics) {
 template <class Io>
 void fields(Io& io, Of<Generated> auto& generated) {
   io.list("generated_images", generated.generated_images, kMaxElements, kNested);
+  io.field("control_maps", generated.control_maps);
   io.object("processing_metrics", [&](Io& inner) { fields(inner, generated.processing_metrics); });
   io.field("tags", generated.tags);
 }

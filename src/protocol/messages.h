@@ -126,6 +126,7 @@ struct ProcessingMetrics {
 
 struct Generated {
   std::vector<GeneratedImage> generated_images;
+  std::vector<std::string> control_maps;  // paths, where they were asked for
   ProcessingMetrics processing_metrics;
   std::vector<std::string> tags;
 };

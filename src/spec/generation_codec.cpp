@@ -25,6 +25,9 @@ bool is_preprocessor(std::string_view name) {
   return std::find(std::begin(kPreprocessors), std::end(kPreprocessors), name) != std::end(kPreprocessors);
 }
 
+// Where a refiner goes on unless it is said: what SDXL's authors recommend.
+constexpr float kRefinerSwitch = 0.8F;
+
 constexpr std::string_view kDataUri = "data:";
 constexpr std::string_view kDataUriBase64 = ";base64,";
 
@@ -192,6 +195,7 @@ void output_fields(Io& io, auto& spec) {
   io.field("quality", output.quality, between(1, 100));
   io.field("save_path", output.path, max_bytes(kNameBytes));
   io.field("embed_parameters", output.embed_parameters);
+  io.field("save_control_maps", output.save_control_maps);
   bool upscale = Io::kReading || spec.upscale.has_value();
   io.optional("upscale", spec.upscale, [&](Io& inner, auto& use) {
     inner.field("enabled", upscale);
@@ -259,8 +263,10 @@ void generation_fields(Io& io, auto& spec, auto& job, const Context& context) {
   });
 
   io.object("dimensions", [&](Io& in) {
-    in.field("width", spec.width, between(limits.min_side, limits.max_side), multiple_of(limits.side_multiple));
-    in.field("height", spec.height, between(limits.min_side, limits.max_side), multiple_of(limits.side_multiple));
+    for (auto [key, side] : {std::pair{"width", &spec.width}, {"height", &spec.height}}) {
+      if (!Io::kReading && *side == 0) continue;
+      in.field(key, *side, between(limits.min_side, limits.max_side), multiple_of(limits.side_multiple));
+    }
   });
   io.object("batch", [&](Io& in) {
     in.field("size", spec.batch_size, between(1, limits.max_batch));
@@ -337,6 +343,7 @@ void generation_fields(Io& io, auto& spec, auto& job, const Context& context) {
     if (!refiner.empty()) {
       if (!spec.refiner) spec.refiner.emplace();
       spec.refiner->model = refiner;
+      if (!spec.refiner->strength && !spec.refiner->switch_at) spec.refiner->switch_at = kRefinerSwitch;
     } else if (spec.refiner) {
       io.complain("refiner", "needs models.refiner");
     }
@@ -374,9 +381,15 @@ void check_together(JsonReader& in, const GenerationSpec& spec) {
 tl::expected<GenerationRequest, std::vector<Complaint>> decode_generation(const json& data, const Limits& limits) {
   GenerationRequest request;
   request.spec.seed = random_u64();
+  const Size preset{.width = request.spec.width, .height = request.spec.height};
+  request.spec.width = request.spec.height = 0;  // not given
   std::vector<Complaint> complaints = read_json(data, [&](JsonReader& in) {
     generation_fields(in, request.spec, request.job, {limits, &request.warnings});
     legacy_fields(in, request.spec, limits);
+    if (!request.spec.init_image) {
+      if (request.spec.width == 0) request.spec.width = preset.width;
+      if (request.spec.height == 0) request.spec.height = preset.height;
+    }
     check_together(in, request.spec);
     in.take("worker_type");  // the protocol's
   });

@@ -126,7 +126,7 @@ struct HiresUse {
   float factor = 2.0F;
   int steps = 0;  // 0: as the first pass
   float strength = 0.7F;
-  std::string upscaler = "latent";
+  std::string upscaler = "latent";  // or lanczos, or an upscaler model
 };
 
 struct FreeU {
@@ -134,8 +134,8 @@ struct FreeU {
 };
 
 struct Variation {
-  std::uint64_t seed = 0;
-  float strength = 0.0F;  // 0…1
+  std::uint64_t seed = 0;  // picture i uses seed + i
+  float strength = 0.0F;   // 0…1
 };
 
 struct OutputChoice {
@@ -143,6 +143,8 @@ struct OutputChoice {
   int quality = 95;  // 1…100, jpeg and webp
   std::string path;  // of the first picture; several get -0, -1, … before the extension
   bool embed_parameters = true;
+  bool save_control_maps =
+      false;  // the control pictures as preprocessed, beside the pictures, as FILE-control-0.png, …
 };
 
 struct GenerationSpec {
@@ -164,11 +166,11 @@ struct GenerationSpec {
   int clip_skip = 0;  // layers below the penultimate, as in diffusers (0: none)
 
   // The picture.
-  int width = 1024;  // pixels
+  int width = 1024;  // pixels; 0: as init_image, once it is extended
   int height = 1024;
   int batch_size = 1;
   bool batch_parallel = false;  // the batch's pictures share each pass, where memory allows
-  std::uint64_t seed = 0;       // picture i uses seed + i
+  std::uint64_t seed = 0;       // picture i uses seed + i; with a variation all use it
   MicroConditioning micro_conditioning;
 
   // Sampling.

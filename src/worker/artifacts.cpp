@@ -126,6 +126,21 @@ Result<std::vector<GeneratedImage>> write_pictures(const std::vector<fs::path>& 
   return images;
 }
 
+Result<std::vector<std::string>> write_control_maps(const fs::path& first, const GenerationSpec& spec,
+                                                    const engine::GenerationResult& result) {
+  std::string stem = first.stem().string();
+  if (spec.batch_size > 1) stem.resize(stem.size() - std::string_view("-0").size());
+  std::vector<std::string> paths;
+  for (std::size_t i = 0; i < result.control_maps.size(); ++i) {
+    const fs::path path = first.parent_path() / fmt::format("{}-control-{}.png", stem, i);
+    const Result<engine::Bytes> bytes = engine::encode_png(result.control_maps[i]);
+    if (!bytes) return tl::unexpected(bytes.error());
+    if (Result<void> done = write_file_atomically(path, *bytes); !done) return tl::unexpected(done.error());
+    paths.push_back(path.string());
+  }
+  return paths;
+}
+
 std::string parameters_text(const GenerationSpec& spec, const engine::GeneratedPicture& picture,
                             const std::string& scheduler) {
   engine::Infotext info{.prompt = spec.prompt,

@@ -35,6 +35,10 @@ class OutputDirectory {
 Result<std::vector<GeneratedImage>> write_pictures(const std::vector<std::filesystem::path>& paths,
                                                    const GenerationSpec& spec, const engine::GenerationResult& result);
 
+// Writes the control pictures beside the first picture: "a.png" or "a-0.png" → "a-control-0.png", …
+Result<std::vector<std::string>> write_control_maps(const std::filesystem::path& first, const GenerationSpec& spec,
+                                                    const engine::GenerationResult& result);
+
 // The parameters of one picture as the webui writes and reads them.
 std::string parameters_text(const GenerationSpec& spec, const engine::GeneratedPicture& picture,
                             const std::string& scheduler);

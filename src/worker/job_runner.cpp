@@ -14,8 +14,9 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-// The model that needs no file.
+// Ways to enlarge that need no file.
 constexpr std::string_view kLanczos = "lanczos";
+constexpr std::string_view kLatent = "latent";
 
 }  // namespace
 
@@ -59,18 +60,45 @@ tl::expected<GenerationSpec, Refusal> resolve_files(const GenerationSpec& spec, 
   }
   if (found.init_image) picture(*found.init_image, "/init_image");
   if (found.mask_image) picture(*found.mask_image, "/mask_image");
-  if (found.upscale && found.upscale->model != kLanczos) {
+  const auto upscaler = [&](std::string& name, const std::string& pointer) {
     // The specification's methods are words ("realesrgan"), not names of files.
-    Result<std::filesystem::path> path = models.find(ModelRole::upscaler, found.upscale->model);
+    Result<std::filesystem::path> path = models.find(ModelRole::upscaler, name);
     if (!path) {
-      if (const auto by_word = models.find_by_word(ModelRole::upscaler, found.upscale->model)) path = by_word;
+      if (const auto by_word = models.find_by_word(ModelRole::upscaler, name)) path = by_word;
     }
-    settle(found.upscale->model, "/output/upscale/method", path);
+    settle(name, pointer, path);
+  };
+  if (found.upscale && found.upscale->model != kLanczos) upscaler(found.upscale->model, "/output/upscale/method");
+  if (found.hires && found.hires->upscaler != kLanczos && found.hires->upscaler != kLatent) {
+    upscaler(found.hires->upscaler, "/hires/upscaler");
   }
   if (complaints.empty()) return found;
   Refusal refusal{as_error(complaints), std::move(complaints)};
   refusal.error.code = code;
   return tl::unexpected(std::move(refusal));
+}
+
+Result<void> settle_size(GenerationSpec& spec, const Limits& limits) {
+  if (spec.width > 0 && spec.height > 0) return {};
+  DR_ASSERT(spec.init_image.has_value());
+  const Result<Size> given = engine::picture_size(*spec.init_image);
+  if (!given) return fail(given.error().code, "init_image: {}", given.error().message);
+  const auto settle = [&](int& side, int own_side, int added, const char* direction) -> Result<void> {
+    const int own = own_side + added;
+    if (side > 0) return {};
+    if (own < limits.min_side || own > limits.max_side || own % limits.side_multiple != 0) {
+      return fail(ErrorCode::invalid_argument,
+                  "init_image is {} pixels {}, extended {}; sides must be multiples of {} from {} to {}: give width "
+                  "and height, and a resize_mode",
+                  own_side, direction, own, limits.side_multiple, limits.min_side, limits.max_side);
+    }
+    side = own;
+    return {};
+  };
+  if (Result<void> done = settle(spec.width, given->width, spec.extend.left + spec.extend.right, "wide"); !done) {
+    return done;
+  }
+  return settle(spec.height, given->height, spec.extend.top + spec.extend.bottom, "high");
 }
 
 Response JobRunner::run(const std::string& request_id, const Job& job, engine::ProgressSink& progress,
@@ -105,6 +133,7 @@ void JobRunner::generate(const GenerationRequest& request, Response& response, e
     response.refusal = std::move(spec.error());
     return;
   }
+  if (Result<void> settled = settle_size(*spec, limits_); !settled) throw Failure(settled.error());
   const std::vector<std::filesystem::path> paths = value_or_throw(outputs_.plan(*spec, response.request_id));
   check_memory(*spec);
 
@@ -118,6 +147,9 @@ void JobRunner::generate(const GenerationRequest& request, Response& response, e
   cancel.throw_if_cancelled();
   Generated generated;
   generated.generated_images = value_or_throw(write_pictures(paths, *spec, result));
+  if (spec->output.save_control_maps) {
+    generated.control_maps = value_or_throw(write_control_maps(paths.front(), *spec, result));
+  }
   generated.tags = request.job.tags;
 
   ProcessingMetrics& metrics = generated.processing_metrics;
@@ -139,7 +171,7 @@ void JobRunner::generate(const GenerationRequest& request, Response& response, e
 }
 
 void JobRunner::load(const LoadModel& load, Response& response) {
-  engine_.load(value_or_throw(models_.find(load.role, load.model)), load.precision);
+  engine_.load(load.role, value_or_throw(models_.find(load.role, load.model)), load.precision);
   response.data = ModelLoaded{load.model};
 }
 

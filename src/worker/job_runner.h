@@ -19,8 +19,8 @@ using Job = std::variant<GenerationRequest, LoadModel, UnloadModel>;
 class JobRunner {
  public:
   JobRunner(engine::Engine& engine, const ModelDirectories& models, const OutputDirectory& outputs,
-            const WorkerConfig& config)
-      : engine_(engine), models_(models), outputs_(outputs), config_(config) {}
+            const Config& config)
+      : engine_(engine), models_(models), outputs_(outputs), limits_(config.limits), config_(config.worker) {}
 
   Response run(const std::string& request_id, const Job& job, engine::ProgressSink& progress,
                const engine::CancelToken& cancel);
@@ -35,6 +35,7 @@ class JobRunner {
   engine::Engine& engine_;
   const ModelDirectories& models_;
   const OutputDirectory& outputs_;
+  const Limits& limits_;
   const WorkerConfig& config_;
 };
 
@@ -42,5 +43,9 @@ class JobRunner {
 // complaints, with pointers into the message.
 tl::expected<GenerationSpec, Refusal> resolve_files(const GenerationSpec& spec, const ModelDirectories& models,
                                                     const OutputDirectory& outputs);
+
+// Sides that are not given become those of init_image, extended. Error invalid_argument where that is no size that may
+// be asked for.
+Result<void> settle_size(GenerationSpec& spec, const Limits& limits);
 
 }  // namespace darkroom

@@ -68,7 +68,7 @@ Worker::Worker(const Config& config, ModelDirectories::Reach reach, const Worker
       outputs_(config.outputs.directory, reach),
       engine_(
           {.device = config.worker.device, .threads = config.worker.threads, .cache_bytes = config.worker.cache_bytes}),
-      runner_(engine_, models_, outputs_, config_.worker),
+      runner_(engine_, models_, outputs_, config_),
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   DR_ASSERT(static_cast<bool>(wake_));
 }

@@ -17,6 +17,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/mapped_file.h"
+#include "engine/image/codec.h"
 #include "engine/pipeline/engine.h"
 
 namespace darkroom::engine {
@@ -49,6 +51,14 @@ struct Engine::State {
   std::map<std::filesystem::path, LoadedModel> loaded;
 };
 
+Result<Size> picture_size(const ImageSource& source) {
+  const auto size_of_image = [](const Image& image) { return Size{.width = image.width, .height = image.height}; };
+  if (!source.bytes.empty()) return decode_image(std::as_bytes(std::span(source.bytes))).map(size_of_image);
+  return MappedFile::open(source.path)
+      .and_then([](const auto& file) { return decode_image(file->bytes()); })
+      .map(size_of_image);
+}
+
 std::vector<std::string> scheduler_names() { return {"DDIMScheduler", "EulerDiscreteScheduler"}; }
 
 Engine::Engine(const EngineOptions& options) : state_(std::make_unique<State>()) {
@@ -62,7 +72,7 @@ Engine::~Engine() = default;
 
 GenerationResult Engine::generate(const GenerationSpec& spec, ProgressSink& progress, const CancelToken& cancel) {
   progress.stage("load");
-  load(spec.model, spec.precision);
+  load(ModelRole::checkpoint, spec.model, spec.precision);
   if (asks(spec, "crash")) std::abort();
   if (asks(spec, "oom")) throw std::bad_alloc();
   if (asks(spec, "fail")) throw_failure(ErrorCode::corrupt_data, "the fake engine was asked to fail");
@@ -90,11 +100,12 @@ GenerationResult Engine::generate(const GenerationSpec& spec, ProgressSink& prog
     result.pictures.push_back(plain_picture(spec, spec.seed + static_cast<std::uint64_t>(i)));
   }
   if (asks(spec, "escape")) result.warnings = try_to_escape();
+  for (std::size_t i = 0; i < spec.controlnets.size(); ++i) result.control_maps.emplace_back(8, 8, 3);
   for (const LoraUse& lora : spec.loras) result.loaded_loras.push_back(lora.model);
   return result;
 }
 
-void Engine::load(const std::filesystem::path& path, Precision) {
+void Engine::load(ModelRole, const std::filesystem::path& path, Precision) {
   state_->loaded[path] = {.path = path, .kind = "checkpoint", .bytes = 1};
 }
 

@@ -192,6 +192,11 @@ Tensor activate(const Tensor& x, Activation activation, DType out) {
   return result;
 }
 
+void copy_into(const Tensor& x, const Tensor& out) {
+  require_same_shape("copy_into", "out", out, x.shape());
+  x.backend().activate(x, Activation::none, out);
+}
+
 Tensor convert(const Tensor& x, DType out) {
   return x.dtype() == out && x.contiguous() ? x : activate(x, Activation::none, out);
 }

@@ -92,14 +92,15 @@ Tensor ClipTextEncoder::embed(std::span<const int> ids, int rows, const ExtraTok
 
 // Which row of the flattened [N·77, C] states each text ends at.
 // compat(transformers): configs from before 2023 say eos_token_id 2 although the token is 49407; there the end is the
-// first of the largest ids.
+// first of the largest ids of the vocabulary, above which learned words lie.
 std::vector<std::int64_t> ClipTextEncoder::end_positions(std::span<const int> ids, int rows) const {
   const std::int64_t length = config_.max_position_embeddings;
   std::vector<std::int64_t> ends;
   for (int n = 0; n < rows; ++n) {
     const auto text = ids.subspan(static_cast<std::size_t>(n * length), static_cast<std::size_t>(length));
-    auto end =
-        config_.eos_token_id == 2 ? std::ranges::max_element(text) : std::ranges::find(text, config_.eos_token_id);
+    const auto in_vocabulary = [&](int id) { return id < config_.vocab_size ? id : -1; };
+    auto end = config_.eos_token_id == 2 ? std::ranges::max_element(text, {}, in_vocabulary)
+                                         : std::ranges::find(text, config_.eos_token_id);
     if (end == text.end()) end = text.begin();  // as argmax over no match
     ends.push_back(n * length + (end - text.begin()));
   }

@@ -56,19 +56,21 @@ std::vector<PromptKeys> Unet::prompt_keys(const Tensor& context) const {
 }
 
 Tensor Unet::operator()(const Tensor& latents, const TimeRows& time, std::span<const PromptKeys> prompt,
-                        const ControlResiduals* control) const {
+                        const UnetCall& call) const {
   std::vector<Tensor> skips;
   Tensor x = conv_in_(latents, {.out = DType::f32});  // [N,H,W,C0]
-  x = encoder_(std::move(x), time, prompt, skips);
-  if (control != nullptr) {
-    DR_ASSERT(control->down.size() == skips.size());
-    for (std::size_t i = 0; i < skips.size(); ++i) skips[i] = add(skips[i], control->down[i]);
-    x = add(x, control->mid);
+  x = encoder_(std::move(x), time, prompt, skips, call.perturbed);
+  if (call.control != nullptr) {
+    DR_ASSERT(call.control->down.size() == skips.size());
+    for (std::size_t i = 0; i < skips.size(); ++i) skips[i] = add(skips[i], call.control->down[i]);
+    x = add(x, call.control->mid);
   }
-  for (const UpBlock& block : up_blocks_) {
+  for (std::size_t level = 0; level < up_blocks_.size(); ++level) {
+    const UpBlock& block = up_blocks_[level];
     for (std::size_t i = 0; i < block.resnets.size(); ++i) {
-      const Tensor skip = std::move(skips.back());
+      Tensor skip = std::move(skips.back());
       skips.pop_back();
+      if (call.freeu != nullptr) apply_freeu(*call.freeu, level, x, skip);
       x = block.resnets[i](std::move(x), &skip, &time);
       if (!block.attentions.empty()) x = block.attentions[i](x, prompt);
     }

@@ -1,6 +1,7 @@
 // SDXL's UNet (Podell et al. 2023), base, refiner and inpainting: diffusers' UNet2DConditionModel.
 #pragma once
 
+#include "engine/models/freeu.h"
 #include "engine/models/unet_blocks.h"
 
 namespace darkroom::engine {
@@ -9,6 +10,14 @@ namespace darkroom::engine {
 struct ControlResiduals {
   std::vector<Tensor> down;  // each [N,h,w,C] f32
   Tensor mid;
+};
+
+struct UnetCall {
+  const ControlResiduals* control = nullptr;
+  // The last rows whose self-attention in the middle block sees each token alone: perturbed-attention guidance (Ahn
+  // et al. 2024).
+  std::int64_t perturbed = 0;
+  const FreeU* freeu = nullptr;
 };
 
 struct UpBlock {
@@ -29,7 +38,7 @@ class Unet {
 
   // One pass: latents [N,H,W,in_channels] f32, scaled for the timestep → the model's prediction [N,H,W,4] f32.
   Tensor operator()(const Tensor& latents, const TimeRows& time, std::span<const PromptKeys> prompt,
-                    const ControlResiduals* control = nullptr) const;
+                    const UnetCall& call = {}) const;
 
  private:
   UnetConfig config_;

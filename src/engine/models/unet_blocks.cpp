@@ -92,7 +92,8 @@ Attention Attention::load(const Loader& loader, std::int64_t channels, int heads
   return attention;
 }
 
-Tensor Attention::operator()(const Tensor& x, const Tensor& residual, std::span<const PromptKeys> prompt) const {
+Tensor Attention::operator()(const Tensor& x, const Tensor& residual, std::span<const PromptKeys> prompt,
+                             std::int64_t perturbed) const {
   Network& network = *to_out.network;
   const std::int64_t width = residual.channels();
   const Tensor q = to_q(x);
@@ -100,6 +101,10 @@ Tensor Attention::operator()(const Tensor& x, const Tensor& residual, std::span<
   if (prompt_index < 0) {
     h = attend(network, q.slice_channels(0, width), q.slice_channels(width, width), q.slice_channels(2 * width, width),
                heads);
+    if (perturbed > 0) {
+      const std::int64_t first = q.dim(0) - perturbed;
+      copy_into(q.slice_batch(first, perturbed).slice_channels(2 * width, width), h.slice_batch(first, perturbed));
+    }
   } else {
     const PromptKeys& keys = prompt[static_cast<std::size_t>(prompt_index)];
     h = attend(network, q, keys.k, keys.v, heads);
@@ -126,8 +131,8 @@ BasicTransformerBlock BasicTransformerBlock::load(const Loader& loader, std::int
           .ff = FeedForward::load(loader / "ff", channels)};
 }
 
-Tensor BasicTransformerBlock::operator()(Tensor x, std::span<const PromptKeys> prompt) const {
-  x = attn1(norm1(x), x, prompt);
+Tensor BasicTransformerBlock::operator()(Tensor x, std::span<const PromptKeys> prompt, std::int64_t perturbed) const {
+  x = attn1(norm1(x), x, prompt, perturbed);
   x = attn2(norm2(x), x, prompt);
   return ff(norm3(x), x);
 }
@@ -144,17 +149,18 @@ Transformer2D Transformer2D::load(const Loader& loader, std::int64_t channels, i
   return transformer;
 }
 
-Tensor Transformer2D::operator()(const Tensor& x, std::span<const PromptKeys> prompt) const {
+Tensor Transformer2D::operator()(const Tensor& x, std::span<const PromptKeys> prompt, std::int64_t perturbed) const {
   Tensor h = proj_in(norm(x), {.out = DType::f32});
   h = h.reshape({x.dim(0), x.dim(1) * x.dim(2), x.channels()});  // [N,H·W,C]
-  for (const BasicTransformerBlock& block : transformer_blocks) h = block(std::move(h), prompt);
+  for (const BasicTransformerBlock& block : transformer_blocks) h = block(std::move(h), prompt, perturbed);
   return proj_out(h.reshape(x.shape()), {.residual = &x, .out = DType::f32});
 }
 
-Tensor MidBlock::operator()(Tensor x, const TimeRows& time, std::span<const PromptKeys> prompt) const {
+Tensor MidBlock::operator()(Tensor x, const TimeRows& time, std::span<const PromptKeys> prompt,
+                            std::int64_t perturbed) const {
   x = resnets[0](std::move(x), nullptr, &time);
   for (std::size_t i = 0; i < attentions.size(); ++i) {
-    x = attentions[i](x, prompt);
+    x = attentions[i](x, prompt, perturbed);
     x = resnets[i + 1](std::move(x), nullptr, &time);
   }
   return x;
@@ -200,7 +206,7 @@ Encoder Encoder::load(const Loader& loader, const UnetConfig& config, UnetTables
 }
 
 Tensor Encoder::operator()(Tensor x, const TimeRows& time, std::span<const PromptKeys> prompt,
-                           std::vector<Tensor>& skips) const {
+                           std::vector<Tensor>& skips, std::int64_t perturbed) const {
   skips.push_back(x);
   for (const DownBlock& block : down_blocks) {
     for (std::size_t i = 0; i < block.resnets.size(); ++i) {
@@ -213,7 +219,7 @@ Tensor Encoder::operator()(Tensor x, const TimeRows& time, std::span<const Promp
       skips.push_back(x);
     }
   }
-  return mid_block(std::move(x), time, prompt);
+  return mid_block(std::move(x), time, prompt, perturbed);
 }
 
 TimeEmbedding TimeEmbedding::load(const Loader& loader, const UnetConfig& config, const UnetTables& tables) {

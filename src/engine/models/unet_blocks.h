@@ -56,8 +56,10 @@ struct Attention {
 
   static Attention load(const Loader& loader, std::int64_t channels, int heads, std::int64_t context_channels,
                         UnetTables* tables);
-  // x [N,S,C] normalised → residual + attention, f32
-  Tensor operator()(const Tensor& x, const Tensor& residual, std::span<const PromptKeys> prompt) const;
+  // x [N,S,C] normalised → residual + attention, f32. In the last `perturbed` rows every token attends to itself alone
+  // (perturbed-attention guidance); self-attention only.
+  Tensor operator()(const Tensor& x, const Tensor& residual, std::span<const PromptKeys> prompt,
+                    std::int64_t perturbed = 0) const;
 };
 
 struct FeedForward {
@@ -78,7 +80,8 @@ struct BasicTransformerBlock {
 
   static BasicTransformerBlock load(const Loader& loader, std::int64_t channels, int heads,
                                     std::int64_t context_channels, UnetTables& tables);
-  Tensor operator()(Tensor x, std::span<const PromptKeys> prompt) const;  // [N,S,C] f32
+  // [N,S,C] f32
+  Tensor operator()(Tensor x, std::span<const PromptKeys> prompt, std::int64_t perturbed) const;
 };
 
 struct Transformer2D {
@@ -89,7 +92,8 @@ struct Transformer2D {
 
   static Transformer2D load(const Loader& loader, std::int64_t channels, int heads, int depth, int groups,
                             std::int64_t context_channels, UnetTables& tables);
-  Tensor operator()(const Tensor& x, std::span<const PromptKeys> prompt) const;  // [N,H,W,C] f32
+  // [N,H,W,C] f32. perturbed: the last rows whose self-attention sees each token alone.
+  Tensor operator()(const Tensor& x, std::span<const PromptKeys> prompt, std::int64_t perturbed = 0) const;
 };
 
 struct DownBlock {
@@ -102,7 +106,7 @@ struct MidBlock {
   std::vector<ResnetBlock> resnets;  // one more than attentions
   std::vector<Transformer2D> attentions;
 
-  Tensor operator()(Tensor x, const TimeRows& time, std::span<const PromptKeys> prompt) const;
+  Tensor operator()(Tensor x, const TimeRows& time, std::span<const PromptKeys> prompt, std::int64_t perturbed) const;
 };
 
 // The contracting half, which a ControlNet copies: conv_in's successors and the middle block.
@@ -112,8 +116,9 @@ struct Encoder {
 
   static Encoder load(const Loader& loader, const UnetConfig& config, UnetTables& tables);
   // x [N,H,W,C0] after conv_in. Gives the middle block's result; every skip connection goes to `skips`, x first.
-  Tensor operator()(Tensor x, const TimeRows& time, std::span<const PromptKeys> prompt,
-                    std::vector<Tensor>& skips) const;
+  // perturbed: the last rows whose self-attention in the middle block is perturbed.
+  Tensor operator()(Tensor x, const TimeRows& time, std::span<const PromptKeys> prompt, std::vector<Tensor>& skips,
+                    std::int64_t perturbed = 0) const;
 };
 
 // What a generation tells the UNet besides the prompt's states.

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "engine/pipeline/learned_words.h"
 #include "engine/text/prompt.h"
 
 namespace darkroom::engine {
@@ -22,15 +23,15 @@ struct PromptStates {
   std::vector<float> pooled;   // [P], of the first chunk
 };
 
-EncodedPrompt tokens_of(const TextEncoder& text, const std::string& words, PromptSyntax syntax) {
-  return value_or_throw(syntax == PromptSyntax::webui ? encode_weighted_prompt(words, text.tokenizer)
-                                                      : encode_plain_prompt(words, text.tokenizer));
+EncodedPrompt tokens_of(const ClipTokenizer& tokenizer, const std::string& words, PromptSyntax syntax) {
+  return value_or_throw(syntax == PromptSyntax::webui ? encode_weighted_prompt(words, tokenizer)
+                                                      : encode_plain_prompt(words, tokenizer));
 }
 
-PromptTokens tokens_of(const SdxlModel& model, const std::string& words, const std::string& words_2,
+PromptTokens tokens_of(const LearnedWords& learned, const std::string& words, const std::string& words_2,
                        PromptSyntax syntax, std::vector<std::string>& warnings) {
-  PromptTokens tokens{.first = {}, .second = tokens_of(model.text_encoder_2, words_2, syntax)};
-  if (model.text_encoder) tokens.first = tokens_of(*model.text_encoder, words, syntax);
+  PromptTokens tokens{.first = {}, .second = tokens_of(learned.second.tokenizer, words_2, syntax)};
+  if (learned.first) tokens.first = tokens_of(learned.first->tokenizer, words, syntax);
   // Both encoders cut the same text at the same place: said once.
   for (const std::string* cut : {&tokens.first.cut, &tokens.second.cut}) {
     if (cut->empty() || (cut == &tokens.second.cut && *cut == tokens.first.cut)) continue;
@@ -51,13 +52,13 @@ void emphasise(const PromptChunk& chunk, std::vector<float>& states) {
 }
 
 // [77·chunks, C] of one encoder. `pooled`: where the first chunk's summary goes.
-std::vector<float> states_of(const TextEncoder& text, const EncodedPrompt& prompt, int clip_skip,
-                             std::vector<float>& pooled) {
+std::vector<float> states_of(const TextEncoder& text, const ExtraTokens& words, const EncodedPrompt& prompt,
+                             int clip_skip, std::vector<float>& pooled) {
   std::vector<float> all;
   for (const PromptChunk& chunk : prompt.chunks) {
     Tensor summary;
     const Tensor states = text.network->finite("text encoder", [&] {
-      ClipTextOutput output = (*text.encoder)(chunk.ids, 1, clip_skip);
+      ClipTextOutput output = (*text.encoder)(chunk.ids, 1, clip_skip, words);
       summary = output.pooled;
       return output.hidden_states;
     });
@@ -83,15 +84,16 @@ std::vector<float> beside(const std::vector<float>& a, const std::vector<float>&
   return joined;
 }
 
-PromptStates encode(const SdxlModel& model, PromptTokens tokens, std::size_t chunks, int clip_skip) {
+PromptStates encode(const SdxlModel& model, const LearnedWords& learned, PromptTokens tokens, std::size_t chunks,
+                    int clip_skip) {
   PromptStates states;
   extend_to(tokens.second, chunks, model.text_encoder_2.tokenizer);
-  states.context = states_of(model.text_encoder_2, tokens.second, clip_skip, states.pooled);
+  states.context = states_of(model.text_encoder_2, learned.second.words, tokens.second, clip_skip, states.pooled);
   if (model.text_encoder) {
     extend_to(tokens.first, chunks, model.text_encoder->tokenizer);
     std::vector<float> unused;
-    states.context = beside(states_of(*model.text_encoder, tokens.first, clip_skip, unused), states.context,
-                            chunks * kTokensPerPrompt);
+    states.context = beside(states_of(*model.text_encoder, learned.first->words, tokens.first, clip_skip, unused),
+                            states.context, chunks * kTokensPerPrompt);
   }
   return states;
 }
@@ -107,9 +109,8 @@ struct TimeIds {
   std::vector<float> unguided;
 };
 
-TimeIds time_ids(const SdxlModel& model, const GenerationSpec& spec) {
+TimeIds time_ids(const SdxlModel& model, const GenerationSpec& spec, const Size& picture) {
   const MicroConditioning& micro = spec.micro_conditioning;
-  const Size picture{spec.width, spec.height};
   const Size original = micro.original_size.value_or(picture);
   const Size target = micro.target_size.value_or(picture);
   TimeIds ids{.guided = size_ids(original, micro.crop_top_left, target), .unguided = {}};
@@ -128,49 +129,59 @@ TimeIds time_ids(const SdxlModel& model, const GenerationSpec& spec) {
 
 }  // namespace
 
-Conditioning encode_prompts(const SdxlModel& model, const GenerationSpec& spec, int pictures, bool unguided,
-                            std::vector<std::string>& warnings) {
+Conditioning encode_prompts(const SdxlModel& model, const GenerationSpec& spec, const Size& picture,
+                            const PassRows& rows, std::vector<std::string>& warnings) {
+  const LearnedWords learned = learn_words(model, spec.embeddings);
   const PromptTokens guided_tokens =
-      tokens_of(model, spec.prompt, spec.prompt_2.value_or(spec.prompt), spec.prompt_syntax, warnings);
+      tokens_of(learned, spec.prompt, spec.prompt_2.value_or(spec.prompt), spec.prompt_syntax, warnings);
   const bool given = spec.negative_prompt.has_value() || spec.negative_prompt_2.has_value();
   const bool zeros = !given && model.checkpoint.info.force_zeros_for_empty_prompt;
   std::optional<PromptTokens> negative_tokens;
-  if (unguided && !zeros) {
+  if (rows.unguided && !zeros) {
     const std::string words = spec.negative_prompt.value_or("");
-    negative_tokens = tokens_of(model, words, spec.negative_prompt_2.value_or(words), spec.prompt_syntax, warnings);
+    negative_tokens = tokens_of(learned, words, spec.negative_prompt_2.value_or(words), spec.prompt_syntax, warnings);
   }
   // Every row of a pass has equally many tokens.
   std::size_t chunks = std::max(guided_tokens.first.chunks.size(), guided_tokens.second.chunks.size());
   if (negative_tokens) {
     chunks = std::max({chunks, negative_tokens->first.chunks.size(), negative_tokens->second.chunks.size()});
   }
-  const PromptStates guided = encode(model, guided_tokens, chunks, spec.clip_skip);
+  const PromptStates guided = encode(model, learned, guided_tokens, chunks, spec.clip_skip);
   // compat(diffusers): clip_skip is for the prompt alone; negative prompts keep the penultimate layer.
-  const PromptStates negative = negative_tokens ? encode(model, *negative_tokens, chunks, /*clip_skip=*/0)
+  const PromptStates negative = negative_tokens ? encode(model, learned, *negative_tokens, chunks, /*clip_skip=*/0)
                                                 : PromptStates{.context = std::vector<float>(guided.context.size()),
                                                                .pooled = std::vector<float>(guided.pooled.size())};
-  const TimeIds ids = time_ids(model, spec);
+  const TimeIds ids = time_ids(model, spec, picture);
 
   std::vector<float> context;
   std::vector<float> pooled;
   Conditioning conditioning;
   const auto append_rows = [&](const PromptStates& prompt, const std::vector<float>& sizes) {
-    for (int i = 0; i < pictures; ++i) {
+    for (int i = 0; i < rows.pictures; ++i) {
       context.insert(context.end(), prompt.context.begin(), prompt.context.end());
       pooled.insert(pooled.end(), prompt.pooled.begin(), prompt.pooled.end());
       conditioning.time_ids.insert(conditioning.time_ids.end(), sizes.begin(), sizes.end());
     }
   };
-  if (unguided) append_rows(negative, ids.unguided);
+  if (rows.unguided) append_rows(negative, ids.unguided);
   append_rows(guided, ids.guided);
+  if (rows.perturbed) append_rows(guided, ids.guided);
 
   Backend& backend = model.unet_network->backend();
-  const std::int64_t rows = unguided ? 2 * pictures : pictures;
   const auto tokens = static_cast<std::int64_t>(chunks * kTokensPerPrompt);
-  conditioning.context =
-      from_host(backend, context, {rows, tokens, static_cast<std::int64_t>(context.size()) / (rows * tokens)});
-  conditioning.pooled = from_host(backend, pooled, {rows, static_cast<std::int64_t>(pooled.size()) / rows});
+  conditioning.context = from_host(
+      backend, context, {rows.count(), tokens, static_cast<std::int64_t>(context.size()) / (rows.count() * tokens)});
+  conditioning.pooled =
+      from_host(backend, pooled, {rows.count(), static_cast<std::int64_t>(pooled.size()) / rows.count()});
   return conditioning;
+}
+
+Conditioning rows_of(const Conditioning& all, std::int64_t first, std::int64_t count) {
+  const auto width = static_cast<std::int64_t>(all.time_ids.size()) / all.context.dim(0);
+  const auto begin = all.time_ids.begin() + first * width;
+  return {.context = all.context.slice_batch(first, count),
+          .pooled = all.pooled.slice_batch(first, count),
+          .time_ids = {begin, begin + count * width}};
 }
 
 }  // namespace darkroom::engine

@@ -10,17 +10,26 @@
 
 namespace darkroom::engine {
 
-// Rows in the order in which the UNet gets them: the unguided ones, where there are any, then the guided; one a
-// picture.
+// The rows of a pass, in this order; of each kind one a picture.
+struct PassRows {
+  int pictures = 1;
+  bool unguided = false;   // without the prompt, or with the negative one
+  bool perturbed = false;  // with the prompt, for perturbed-attention guidance
+  int kinds() const { return 1 + static_cast<int>(unguided) + static_cast<int>(perturbed); }
+  int count() const { return kinds() * pictures; }
+};
+
 struct Conditioning {
   Tensor context;               // [R, 77·chunks, C] f32
   Tensor pooled;                // [R, P] f32
   std::vector<float> time_ids;  // [R, 6]; the refiner's [R, 5]
 };
 
-// pictures: rows of each kind. unguided: whether rows without the prompt come first.
-// Warnings about words that did not fit are added to `warnings`.
-Conditioning encode_prompts(const SdxlModel& model, const GenerationSpec& spec, int pictures, bool unguided,
-                            std::vector<std::string>& warnings);
+// picture: the size that is worked at. Warnings about words that did not fit are added to `warnings`.
+Conditioning encode_prompts(const SdxlModel& model, const GenerationSpec& spec, const Size& picture,
+                            const PassRows& rows, std::vector<std::string>& warnings);
+
+// The rows from `first` on, `count` of them.
+Conditioning rows_of(const Conditioning& all, std::int64_t first, std::int64_t count);
 
 }  // namespace darkroom::engine

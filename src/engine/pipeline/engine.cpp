@@ -1,14 +1,16 @@
 #include "engine/pipeline/engine.h"
 
-#include <algorithm>
-#include <chrono>
-#include <list>
+#include <functional>
+#include <utility>
 
 #include <unistd.h>
 
 #include "engine/backend/cpu/cpu_backend.h"
 #include "engine/backend/ref/ref_backend.h"
 #include "engine/pipeline/generate.h"
+#include "engine/pipeline/memory.h"
+#include "engine/pipeline/model_cache.h"
+#include "engine/pipeline/source_pictures.h"
 #include "engine/sampling/registry.h"
 #include "engine/weights/inspect.h"
 
@@ -25,24 +27,13 @@ std::uint64_t machine_bytes() {
   return static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
 }
 
-double now_seconds() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
-
-struct CachedModel {
-  std::filesystem::path path;
-  ComputeTypes types;
-  std::unique_ptr<SdxlModel> model;
-  double last_used = 0;
-};
-
 }  // namespace
 
 struct Engine::State {
   explicit State(const EngineOptions& options)
       : backend(make_backend(options)),
         // Half of the machine: the other half is for what a job computes with and for the files' pages.
-        cache_bytes(options.cache_bytes > 0 ? options.cache_bytes : machine_bytes() / 2) {}
+        cache(options.cache_bytes > 0 ? options.cache_bytes : machine_bytes() / 2) {}
 
   DType compute_type(Precision precision) const {
     switch (precision) {
@@ -68,49 +59,59 @@ struct Engine::State {
     return type == DType::f32 ? 2 * file_bytes : file_bytes;
   }
 
-  SdxlModel& model(const std::filesystem::path& path, const ComputeTypes& types) {
-    const auto found = std::ranges::find_if(
-        models, [&](const CachedModel& cached) { return cached.path == path && cached.types == types; });
-    if (found != models.end()) {
-      found->last_used = now_seconds();
-      models.splice(models.begin(), models, found);
-      return *models.front().model;
-    }
-    Checkpoint checkpoint = value_or_throw(open_checkpoint(path));
-    make_room(laid_out_bytes(checkpoint.bytes, types.model));
-    models.push_front({.path = path,
-                       .types = types,
-                       .model = std::make_unique<SdxlModel>(*backend, std::move(checkpoint), types),
-                       .last_used = now_seconds()});
-    return *models.front().model;
+  std::shared_ptr<SdxlModel> checkpoint(const std::filesystem::path& path, const ComputeTypes& types) {
+    return get<SdxlModel>({ModelRole::checkpoint, path, types}, types.model, [&] {
+      return std::make_shared<SdxlModel>(*backend, value_or_throw(open_checkpoint(path)), types);
+    });
   }
 
-  // The least recently used models go until `bytes` more fit.
-  void make_room(std::uint64_t bytes) {
-    std::uint64_t used = bytes;
-    for (const CachedModel& cached : models) used += cached.model->bytes();
-    while (used > cache_bytes && !models.empty()) {
-      used -= models.back().model->bytes();
-      models.pop_back();
+  std::shared_ptr<Autoencoder> vae(const std::filesystem::path& path, DType type) {
+    return get<Autoencoder>({ModelRole::vae, path, {.model = type, .vae = type}}, type, [&] {
+      return std::make_shared<Autoencoder>(*backend, value_or_throw(open_vae(path)), type);
+    });
+  }
+
+  std::shared_ptr<ControlNetModel> controlnet(const std::filesystem::path& path, DType type) {
+    return get<ControlNetModel>({ModelRole::controlnet, path, {.model = type, .vae = type}}, type, [&] {
+      return std::make_shared<ControlNetModel>(*backend, value_or_throw(open_controlnet(path)), type);
+    });
+  }
+
+  // Everything that a job computes with, in the order in which room is made for it.
+  JobModels models_for(const GenerationSpec& spec, const ComputeTypes& types) {
+    JobModels models;
+    models.base = checkpoint(spec.model, types);
+    if (spec.refiner) models.refiner = checkpoint(spec.refiner->model, types);
+    if (!spec.vae.empty()) {
+      models.vae = vae(spec.vae, types.vae);
+    } else {
+      models.vae = models.base->vae;
+      if (models.vae == nullptr && models.refiner) models.vae = models.refiner->vae;
     }
+    for (const ControlNetUse& use : spec.controlnets) models.controlnets.push_back(controlnet(use.model, types.model));
+    return models;
+  }
+
+  template <class Model>
+  std::shared_ptr<Model> get(const ModelKey& key, DType type, const std::function<std::shared_ptr<Model>()>& make) {
+    const auto inspected = inspect(key.path);
+    return cache.get<Model>(key, inspected ? laid_out_bytes(inspected->bytes, type) : 0, make);
   }
 
   std::unique_ptr<Backend> backend;
-  std::uint64_t cache_bytes;
-  std::list<CachedModel> models;  // the most recently used first
+  ModelCache cache;
 };
 
 Engine::Engine(const EngineOptions& options) : state_(std::make_unique<State>(options)) {}
 Engine::~Engine() = default;
 
 GenerationResult Engine::generate(const GenerationSpec& spec, ProgressSink& progress, const CancelToken& cancel) {
-  refuse_what_is_missing(spec);
   StageClock clock(progress);
   clock.begin("load");
   cancel.throw_if_cancelled();
   const ComputeTypes types = state_->compute_types(spec.precision, spec.vae_precision);
-  SdxlModel& model = state_->model(spec.model, types);
-  GenerationResult result = darkroom::engine::generate(model, spec, clock, cancel);
+  const JobModels models = state_->models_for(spec, types);
+  GenerationResult result = darkroom::engine::generate(models, spec, clock, cancel);
   result.device = device();
   result.compute_type = to_string(types.model);
   // What one job needed must not stay while another size is worked on.
@@ -118,31 +119,59 @@ GenerationResult Engine::generate(const GenerationSpec& spec, ProgressSink& prog
   return result;
 }
 
-void Engine::load(const std::filesystem::path& path, Precision precision) {
-  state_->model(path, state_->compute_types(precision, Precision::automatic));
+void Engine::load(ModelRole role, const std::filesystem::path& path, Precision precision) {
+  const ComputeTypes types = state_->compute_types(precision, Precision::automatic);
+  switch (role) {
+    case ModelRole::checkpoint:
+      state_->checkpoint(path, types);
+      return;
+    case ModelRole::vae:
+      state_->vae(path, types.vae);
+      return;
+    case ModelRole::controlnet:
+      state_->controlnet(path, types.model);
+      return;
+    case ModelRole::lora:
+    case ModelRole::embedding:
+    case ModelRole::upscaler:
+      throw_failure(ErrorCode::unsupported, "a model of the kind {} is loaded with the job that uses it",
+                    name_of(role));
+  }
+  DR_ASSERT(false);
 }
 
-bool Engine::unload(const std::filesystem::path& path) {
-  return state_->models.remove_if([&](const CachedModel& cached) { return cached.path == path; }) > 0;
-}
+bool Engine::unload(const std::filesystem::path& path) { return state_->cache.forget(path) > 0; }
 
 std::vector<LoadedModel> Engine::loaded() const {
   std::vector<LoadedModel> loaded;
-  for (const CachedModel& cached : state_->models) {
-    loaded.push_back(
-        {.path = cached.path, .kind = "checkpoint", .bytes = cached.model->bytes(), .last_used = cached.last_used});
+  for (const ModelCache::Kept& kept : state_->cache.kept()) {
+    loaded.push_back({.path = kept.key.path,
+                      .kind = std::string(name_of(kept.key.role)),
+                      .bytes = kept.bytes,
+                      .last_used = kept.last_used});
   }
   return loaded;
 }
 
 std::uint64_t Engine::predict_bytes(const GenerationSpec& spec) const {
   const ComputeTypes types = state_->compute_types(spec.precision, spec.vae_precision);
-  const auto inspected = inspect(spec.model);
-  const std::uint64_t weights = inspected ? State::laid_out_bytes(inspected->bytes, types.model) : 0;
-  return weights + activation_bytes(spec, types);
+  std::vector<std::pair<std::string, DType>> files{{spec.model, types.model}};
+  if (spec.refiner) files.emplace_back(spec.refiner->model, types.model);
+  if (!spec.vae.empty()) files.emplace_back(spec.vae, types.vae);
+  for (const ControlNetUse& use : spec.controlnets) files.emplace_back(use.model, types.model);
+  std::uint64_t bytes = activation_bytes(spec, types);
+  for (const auto& [path, type] : files) {
+    if (const auto inspected = inspect(path)) bytes += State::laid_out_bytes(inspected->bytes, type);
+  }
+  return bytes;
 }
 
 std::string Engine::device() const { return std::string(state_->backend->name()); }
+
+Result<Size> picture_size(const ImageSource& source) {
+  return read_picture(source).map(
+      [](const Image& image) { return Size{.width = image.width, .height = image.height}; });
+}
 
 std::vector<std::string> scheduler_names() {
   std::vector<std::string> names;

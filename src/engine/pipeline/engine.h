@@ -11,7 +11,9 @@
 #include <vector>
 
 #include "base/error.h"
+#include "engine/image/image.h"
 #include "spec/generation_spec.h"
+#include "spec/model_role.h"
 
 namespace darkroom::engine {
 
@@ -73,6 +75,7 @@ struct GenerationResult {
   std::string scheduler;
   std::vector<std::string> warnings;
   std::vector<std::string> loaded_loras;
+  std::vector<Image> control_maps;  // RGB, one a ControlNet: its picture as preprocessed
 };
 
 struct EngineOptions {
@@ -88,6 +91,9 @@ struct LoadedModel {
   double last_used = 0;  // seconds since the epoch
 };
 
+// Pixels of an encoded picture, turned upright. Errors: those of reading and decoding it.
+Result<Size> picture_size(const ImageSource& source);
+
 // Every scheduler that a spec may name, under the names that people know.
 std::vector<std::string> scheduler_names();
 
@@ -100,7 +106,7 @@ class Engine {
   // Paths in `spec` are resolved. Throws Failure.
   GenerationResult generate(const GenerationSpec& spec, ProgressSink& progress, const CancelToken& cancel);
 
-  void load(const std::filesystem::path& path, Precision precision);
+  void load(ModelRole role, const std::filesystem::path& path, Precision precision);
   bool unload(const std::filesystem::path& path);  // whether it was loaded
   std::vector<LoadedModel> loaded() const;
   // Memory that the job takes at its highest, models included, in bytes.

@@ -1,20 +1,19 @@
 #include "engine/pipeline/generate.h"
 
-#include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include <nlohmann/json.hpp>
 
-#include "engine/pipeline/conditioning.h"
-#include "engine/pipeline/guidance.h"
-#include "engine/pipeline/latents.h"
+#include "base/text.h"
+#include "engine/image/pixels.h"
+#include "engine/image/resize.h"
+#include "engine/pipeline/denoise.h"
+#include "engine/pipeline/source_pictures.h"
 #include "engine/sampling/registry.h"
-#include "engine/sampling/scheduler.h"
 
 namespace darkroom::engine {
 namespace {
-
-constexpr int kLatentPixels = 8;  // a latent is that many pixels wide and high
 
 struct ChosenScheduler {
   std::string name;  // diffusers' class
@@ -39,80 +38,364 @@ ChosenScheduler choose_scheduler(const SdxlModel& model, const SchedulerChoice& 
           .scheduler = value_or_throw(make_scheduler(resolved.class_name, config, options))};
 }
 
-// Repeats a batch for the unguided and the guided half of a pass.
-std::vector<float> for_each_half(std::span<const float> batch, int halves) {
-  std::vector<float> repeated;
-  repeated.reserve(batch.size() * static_cast<std::size_t>(halves));
-  for (int i = 0; i < halves; ++i) repeated.insert(repeated.end(), batch.begin(), batch.end());
-  return repeated;
+// Seeds of a job's pictures, the base's noise. Variations of a picture share its seed and differ in the other.
+std::vector<std::uint64_t> picture_seeds(const GenerationSpec& spec) {
+  std::vector<std::uint64_t> seeds;
+  for (int i = 0; i < spec.batch_size; ++i) {
+    seeds.push_back(spec.variation ? spec.seed : spec.seed + static_cast<std::uint64_t>(i));
+  }
+  return seeds;
 }
 
-struct Denoising {
-  Scheduler& scheduler;
-  const Conditioning& conditioning;
-  Guidance guidance;
-  bool unguided_rows = false;  // whether passes have them
-  LatentShape shape;
+// The picture's latents as they are where a network sees it: 1 where a mask of pixels is white. Nearest, as diffusers.
+std::vector<float> latent_mask(const std::optional<Image>& mask, const LatentShape& shape) {
+  std::vector<float> values;
+  for (int y = 0; y < shape.height; ++y) {
+    for (int x = 0; x < shape.width; ++x) {
+      values.push_back(!mask || mask->row(y * kLatentPixels)[x * kLatentPixels] != 0 ? 1.0F : 0.0F);
+    }
+  }
+  return values;
+}
+
+// The picture in [−1, 1] with the masked part grey.
+std::vector<float> without_masked(const Image& picture, const std::optional<Image>& mask) {
+  std::vector<float> values = to_signed_floats(picture);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (!mask || mask->pixels[i / 3] != 0) values[i] = 0.0F;
+  }
+  return values;
+}
+
+// One job, from its words to its pictures.
+class Generation {
+ public:
+  Generation(const JobModels& models, const GenerationSpec& spec, StageClock& clock, const CancelToken& cancel)
+      : models_(models),
+        spec_(spec),
+        clock_(clock),
+        cancel_(cancel),
+        seeds_(picture_seeds(spec)),
+        size_{.width = spec.width, .height = spec.height} {}
+
+  GenerationResult run();
+
+ private:
+  // One model's run over a part of a schedule.
+  struct Run {
+    SdxlModel& model;
+    Conditioning conditioning;
+    std::unique_ptr<Scheduler> scheduler;
+    int steps = 0;
+    StepRange passes;
+    LatentShape shape;
+  };
+
+  void check() const;
+  Guidance guidance() const;
+  PassRows rows_for(const SdxlModel& model) const;
+  Run start_run(SdxlModel& model, int steps);
+
+  void first_pass();
+  void second_pass();
+  void refine();
+  void decode();
+  void denoise_run(const Run& run);
+
+  bool repaints() const;
+  std::vector<float> first_noise(const LatentShape& shape);
+  std::vector<float> sample_picture(const std::vector<float>& pixels, const LatentShape& shape);
+  void start_from_picture(Run& run);
+  Repaint repaint_of(const LatentShape& shape, std::vector<float> original, std::vector<float> noise);
+  std::vector<float> enlarged(const LatentShape& to);
+  Image decode_one(int picture, const LatentShape& shape);
+  LatentShape shape() const;
+
+  const JobModels& models_;
+  const GenerationSpec& spec_;
+  StageClock& clock_;
+  const CancelToken& cancel_;
+  std::vector<std::uint64_t> seeds_;
+  std::optional<SourcePictures> sources_;
+  std::vector<Control> controls_;
+
+  // Where the job stands.
+  Size size_;                          // of the pictures that are worked on
+  std::optional<PictureNoise> noise_;  // of this size
+  std::vector<float> latents_;         // [N, h, w, 4]
+  std::optional<Repaint> repaint_;     // of this size
+  GenerationResult result_;
 };
 
-// Runs all passes of the schedule over `latents` [N, h, w, C].
-void denoise(SdxlModel& model, const Denoising& plan, std::vector<float>& latents, NoiseSource& noise,
-             ProgressSink& progress, const CancelToken& cancel) {
-  Unet& unet = *model.unet;
-  Backend& backend = model.unet_network->backend();
-  const std::span<const float> timesteps = plan.scheduler.timesteps();
-  const int passes = static_cast<int>(timesteps.size());
-  const int halves = plan.unguided_rows ? 2 : 1;
-  const Shape shape{halves * plan.shape.pictures, plan.shape.height, plan.shape.width, plan.shape.channels};
+GenerationResult Generation::run() {
+  check();
+  // 1. The pictures that the request brings.
+  clock_.begin("read");
+  sources_ = read_source_pictures(spec_);
+  controls_ = read_controls(spec_, models_.controlnets);
+  // 2. Noise, or a picture with noise added, becomes latents of what the words say.
+  first_pass();
+  // 3. The same, larger.
+  if (spec_.hires) second_pass();
+  // 4. A second model finishes them, or goes over them again.
+  if (models_.refiner) refine();
+  // 5. Latents become pictures.
+  decode();
+  for (Control& control : controls_) result_.control_maps.push_back(std::move(control.map));
+  result_.stages = clock_.finish();
+  return std::move(result_);
+}
 
-  // The same for every pass: the prompt's keys and values, and the time embeddings of all passes.
-  const std::vector<PromptKeys> prompt = unet.prompt_keys(plan.conditioning.context);
-  const std::vector<TimeRows> times = unet.time_rows({.timesteps = timesteps,
-                                                      .pooled = plan.conditioning.pooled,
-                                                      .time_ids = plan.conditioning.time_ids,
-                                                      .guidance_scale = plan.guidance.scale});
-  const auto started = std::chrono::steady_clock::now();
-  for (int i = 0; i < passes; ++i) {
-    cancel.throw_if_cancelled();
-    std::vector<float> input = latents;
-    plan.scheduler.scale_model_input(i, input);
-    const Tensor rows = from_host(backend, for_each_half(input, halves), shape);
-    const Tensor predicted =
-        model.unet_network->finite("unet", [&] { return unet(rows, times[static_cast<std::size_t>(i)], prompt); });
-    std::vector<float> prediction = to_host(predicted);
-    if (halves == 2) {
-      const std::span<float> all(prediction);
-      guide(plan.guidance, all.first(latents.size()), all.subspan(latents.size()), plan.shape.pictures,
-            all.first(latents.size()));
-      prediction.resize(latents.size());
-    }
-    plan.scheduler.step(i, prediction, latents, noise);
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
-    progress.step({.step = i + 1,
-                   .steps = passes,
-                   .picture_count = plan.shape.pictures,
-                   .seconds_per_step = seconds / (i + 1),
-                   .latents = latents,
-                   .latent_height = plan.shape.height,
-                   .latent_width = plan.shape.width});
+void Generation::check() const {
+  const Checkpoint& base = models_.base->checkpoint;
+  if (models_.vae == nullptr) {
+    throw_failure(ErrorCode::unsupported, "{} has no VAE; name one as models.vae", base.path.string());
+  }
+  if (models_.vae->config.latent_channels != base.unet.config.out_channels) {
+    throw_failure(ErrorCode::unsupported, "the VAE has {} latent channels, the UNet of {} makes {}",
+                  models_.vae->config.latent_channels, base.path.string(), base.unet.config.out_channels);
+  }
+  if (base.info.kind == ModelKind::refiner && !spec_.init_image) {
+    throw_failure(ErrorCode::unsupported, "{} is an SDXL refiner and makes no picture from words alone",
+                  base.path.string());
+  }
+  if (models_.refiner && models_.refiner->checkpoint.unet.config.in_channels != base.unet.config.out_channels) {
+    throw_failure(ErrorCode::unsupported, "{} takes {} channels and cannot refine latents of {}",
+                  models_.refiner->checkpoint.path.string(), models_.refiner->checkpoint.unet.config.in_channels,
+                  base.unet.config.out_channels);
   }
 }
 
-// One picture's latents [h, w, C] → 8-bit RGB, rounded as diffusers rounds.
-GeneratedPicture decode(Autoencoder& vae, std::span<const float> latents, const LatentShape& shape,
-                        std::uint64_t seed) {
-  std::vector<float> raw(latents.begin(), latents.end());
-  vae.unscale(raw);
-  const Tensor z = from_host(vae.network->backend(), raw, {1, shape.height, shape.width, shape.channels});
-  const std::vector<float> values = to_host(vae.network->finite("vae", [&] { return (*vae.decoder)(z); }));
-  GeneratedPicture picture{.seed = seed,
-                           .width = shape.width * kLatentPixels,
-                           .height = shape.height * kLatentPixels,
-                           .rgb = std::vector<std::uint8_t>(values.size())};
-  std::ranges::transform(values, picture.rgb.begin(), [](float value) {
-    return static_cast<std::uint8_t>(std::nearbyint(std::clamp(value / 2 + 0.5F, 0.0F, 1.0F) * 255.0F));
-  });
-  return picture;
+Guidance Generation::guidance() const {
+  return {.scale = spec_.guidance_scale, .rescale = spec_.guidance_rescale, .pag_scale = spec_.pag_scale};
+}
+
+PassRows Generation::rows_for(const SdxlModel& model) const {
+  // A UNet that was distilled to take the guidance scale as an input needs no second pass.
+  const bool distilled = model.checkpoint.unet.config.time_cond_proj_dim > 0;
+  return {.pictures = spec_.batch_size,
+          .unguided = guidance().needs_unguided() && !distilled,
+          .perturbed = guidance().needs_perturbed()};
+}
+
+LatentShape Generation::shape() const {
+  return {.pictures = spec_.batch_size,
+          .height = size_.height / kLatentPixels,
+          .width = size_.width / kLatentPixels,
+          .channels = static_cast<int>(models_.base->checkpoint.unet.config.out_channels)};
+}
+
+bool Generation::repaints() const {
+  return models_.base->checkpoint.info.kind == ModelKind::inpaint || (sources_ && sources_->mask);
+}
+
+// Words for the present size, and the whole of the schedule.
+Generation::Run Generation::start_run(SdxlModel& model, int steps) {
+  clock_.begin("text");
+  ChosenScheduler chosen = choose_scheduler(model, spec_.scheduler);
+  chosen.scheduler->set_timesteps(steps);
+  if (result_.scheduler.empty()) result_.scheduler = chosen.name;
+  const StepRange all = steps_between(*chosen.scheduler, std::nullopt, std::nullopt);
+  return {.model = model,
+          .conditioning = encode_prompts(model, spec_, size_, rows_for(model), result_.warnings),
+          .scheduler = std::move(chosen.scheduler),
+          .steps = steps,
+          .passes = all,
+          .shape = shape()};
+}
+
+void Generation::denoise_run(const Run& run) {
+  const bool is_base = &run.model == models_.base.get();
+  run.model.unet_network->wrap = models_.vae->network.wrap = {.x = spec_.tile_x, .y = spec_.tile_y};
+  denoise(run.model,
+          {.scheduler = *run.scheduler,
+           .passes = run.passes,
+           .rows = rows_for(run.model),
+           .conditioning = run.conditioning,
+           .guidance = guidance(),
+           .shape = run.shape,
+           .controls = is_base ? std::span<const Control>(controls_) : std::span<const Control>(),
+           .guess_mode = spec_.guess_mode,
+           // The first pass refuses pictures of another size; what it took fits a larger pass too.
+           .resize_mode = size_.width == spec_.width ? spec_.resize_mode : ResizeMode::stretch,
+           .repaint = repaint_ ? &*repaint_ : nullptr,
+           .freeu = is_base && spec_.freeu ? &*spec_.freeu : nullptr},
+          latents_, *noise_, clock_.progress(), cancel_);
+}
+
+void Generation::first_pass() {
+  Run run = start_run(*models_.base, spec_.steps);
+  // A refiner takes over from the last pass of the base.
+  if (models_.refiner && !spec_.hires)
+    run.passes = steps_between(*run.scheduler, std::nullopt, spec_.refiner->switch_at);
+  noise_.emplace(seeds_, run.shape);
+  if (sources_ || repaints()) {
+    clock_.begin("encode");
+    start_from_picture(run);
+  } else {
+    latents_ = first_noise(run.shape);
+    for (float& value : latents_) value *= run.scheduler->init_noise_sigma();
+  }
+  clock_.begin("denoise");
+  denoise_run(run);
+}
+
+void Generation::second_pass() {
+  const HiresUse& hires = *spec_.hires;
+  const auto scaled = [&](int side) {
+    return static_cast<int>(std::lround(static_cast<double>(side) * as_written(hires.factor) / kLatentPixels)) *
+           kLatentPixels;
+  };
+  const LatentShape before = shape();
+  size_ = {.width = scaled(size_.width), .height = scaled(size_.height)};
+  noise_.emplace(seeds_, shape());
+  clock_.begin("enlarge");
+  latents_ = enlarged(before);
+
+  Run run = start_run(*models_.base, hires.steps > 0 ? hires.steps : spec_.steps);
+  if (models_.refiner) run.passes = steps_between(*run.scheduler, std::nullopt, spec_.refiner->switch_at);
+  run.passes.first = first_step_for_strength(*run.scheduler, run.steps, hires.strength);
+  if (run.passes.first >= run.passes.last) {
+    repaint_.reset();
+    return;
+  }
+  const std::vector<float> noise = first_noise(run.shape);
+  if (sources_) sources_ = resized(*sources_, size_);
+  if (repaints()) {
+    const bool by_unet = models_.base->checkpoint.info.kind == ModelKind::inpaint;
+    std::vector<float> original;
+    if (!by_unet) original = sample_picture(to_signed_floats(sources_->init), run.shape);
+    repaint_ = repaint_of(run.shape, std::move(original), noise);
+  }
+  const std::vector<float> clean = latents_;
+  run.scheduler->add_noise(clean, noise, run.passes.first, latents_);
+  clock_.begin("denoise");
+  denoise_run(run);
+}
+
+void Generation::refine() {
+  const RefinerUse& refiner = *spec_.refiner;
+  const int steps = spec_.hires && spec_.hires->steps > 0 ? spec_.hires->steps : spec_.steps;
+  Run run = start_run(*models_.refiner, steps);
+  if (refiner.strength) {
+    run.passes.first = first_step_for_strength(*run.scheduler, steps, *refiner.strength);
+    if (run.passes.first >= run.passes.last) return;
+    noise_.emplace(seeds_, run.shape);
+    const std::vector<float> clean = latents_;
+    run.scheduler->add_noise(clean, first_noise(run.shape), run.passes.first, latents_);
+  } else {
+    run.passes = steps_between(*run.scheduler, refiner.switch_at, std::nullopt);
+  }
+  clock_.begin("refine");
+  denoise_run(run);
+}
+
+void Generation::decode() {
+  clock_.begin("decode");
+  models_.base->unet_network->backend().trim();  // the decoder asks for other sizes than the UNet
+  for (int i = 0; i < spec_.batch_size; ++i) {
+    Image image = decode_one(i, shape());
+    result_.pictures.push_back({.seed = seeds_[static_cast<std::size_t>(i)],
+                                .width = image.width,
+                                .height = image.height,
+                                .rgb = std::move(image.pixels)});
+  }
+}
+
+Image Generation::decode_one(int picture, const LatentShape& shape) {
+  cancel_.throw_if_cancelled();
+  const auto begin = static_cast<std::size_t>(picture) * shape.each();
+  return models_.vae->decode(std::span(latents_).subspan(begin, shape.each()), shape);
+}
+
+// The noise that a run begins with, for the whole batch.
+std::vector<float> Generation::first_noise(const LatentShape& shape) {
+  std::vector<float> noise(shape.elements());
+  noise_->fill(noise);
+  if (spec_.variation) {
+    std::vector<std::uint64_t> seeds;
+    for (int i = 0; i < shape.pictures; ++i) seeds.push_back(spec_.variation->seed + static_cast<std::uint64_t>(i));
+    std::vector<float> other(noise.size());
+    PictureNoise(seeds, shape).fill(other);
+    mix_noise(noise, other, spec_.variation->strength, shape);
+  }
+  return noise;
+}
+
+// Latents of one picture [8h, 8w, 3] in [−1, 1], a sample for each picture of the batch.
+std::vector<float> Generation::sample_picture(const std::vector<float>& pixels, const LatentShape& shape) {
+  cancel_.throw_if_cancelled();
+  const LatentDistribution distribution =
+      models_.vae->encode(pixels, shape.height * kLatentPixels, shape.width * kLatentPixels);
+  std::vector<float> noise(shape.elements());
+  noise_->fill(noise);
+  std::vector<float> latents;
+  for (std::size_t begin = 0; begin < noise.size(); begin += shape.each()) {
+    const std::vector<float> one = models_.vae->sample(distribution, std::span(noise).subspan(begin, shape.each()));
+    latents.insert(latents.end(), one.begin(), one.end());
+  }
+  return latents;
+}
+
+// Image to image and inpainting: where the run begins, and with which latents.
+// compat(diffusers): the order of the draws is that of its pipelines: the picture, the noise, the masked picture.
+void Generation::start_from_picture(Run& run) {
+  const float strength = sources_ ? spec_.strength : 1.0F;
+  run.passes.first = first_step_for_strength(*run.scheduler, run.steps, strength);
+  if (run.passes.first >= run.passes.last) {
+    throw_failure(ErrorCode::invalid_argument, "strength: {} of {} steps leaves none to do", strength, spec_.steps);
+  }
+  const bool by_unet = run.model.checkpoint.info.kind == ModelKind::inpaint;
+  // Inpainting at full strength begins with noise alone.
+  const bool from_noise = repaints() && strength == 1.0F;
+  std::vector<float> original;
+  if (!from_noise || !by_unet) original = sample_picture(to_signed_floats(sources_->init), run.shape);
+  std::vector<float> noise = first_noise(run.shape);
+  latents_ = noise;
+  if (from_noise) {
+    for (float& value : latents_) value *= run.scheduler->init_noise_sigma();
+  } else {
+    run.scheduler->add_noise(original, noise, run.passes.first, latents_);
+  }
+  if (by_unet) original.clear();
+  if (repaints()) repaint_ = repaint_of(run.shape, std::move(original), std::move(noise));
+}
+
+// original: empty for a UNet that is told what to keep.
+Repaint Generation::repaint_of(const LatentShape& shape, std::vector<float> original, std::vector<float> noise) {
+  const std::optional<Image> mask = sources_ ? sources_->mask : std::nullopt;
+  Repaint repaint{
+      .mask = latent_mask(mask, shape), .original = std::move(original), .noise = std::move(noise), .masked = {}};
+  if (repaint.original.empty()) {
+    const Image grey(size_.width, size_.height, 3);
+    repaint.masked = sample_picture(without_masked(sources_ ? sources_->init : grey, mask), shape);
+  } else {
+    // compat(diffusers): it encodes the masked picture also for a UNet that does not look at it.
+    std::vector<float> unused(shape.elements());
+    noise_->fill(unused);
+  }
+  return repaint;
+}
+
+// The latents at the present size, from what they were: as latents, or by way of pictures.
+std::vector<float> Generation::enlarged(const LatentShape& from) {
+  const LatentShape to = shape();
+  if (spec_.hires->upscaler == "latent") return resize_latents(latents_, from, to);
+  std::vector<std::vector<float>> pictures;
+  for (int i = 0; i < from.pictures; ++i) {
+    pictures.push_back(to_signed_floats(resize(decode_one(i, from), size_.width, size_.height)));
+  }
+  std::vector<float> noise(to.elements());
+  noise_->fill(noise);
+  std::vector<float> latents;
+  for (std::size_t i = 0; i < pictures.size(); ++i) {
+    cancel_.throw_if_cancelled();
+    const LatentDistribution distribution = models_.vae->encode(pictures[i], size_.height, size_.width);
+    const std::vector<float> one =
+        models_.vae->sample(distribution, std::span(noise).subspan(i * to.each(), to.each()));
+    latents.insert(latents.end(), one.begin(), one.end());
+  }
+  return latents;
 }
 
 }  // namespace
@@ -133,94 +416,9 @@ void StageClock::end() {
   if (!stages_.empty()) stages_.back().seconds = std::chrono::duration<double>(Clock::now() - started_).count();
 }
 
-void refuse_what_is_missing(const GenerationSpec& spec) {
-  std::vector<std::string> missing;
-  const auto refuse_if = [&](bool asked, const char* what) {
-    if (asked) missing.emplace_back(what);
-  };
-  refuse_if(!spec.vae.empty(), "a VAE of its own");
-  refuse_if(spec.refiner.has_value(), "a refiner");
-  refuse_if(!spec.loras.empty(), "LoRA");
-  refuse_if(!spec.controlnets.empty(), "ControlNet");
-  refuse_if(!spec.embeddings.empty(), "textual inversion");
-  refuse_if(spec.pag_scale != 0.0F, "perturbed-attention guidance");
-  refuse_if(spec.variation.has_value(), "variation seeds");
-  refuse_if(spec.freeu.has_value(), "FreeU");
-  refuse_if(spec.init_image.has_value(), "image to image");
-  refuse_if(spec.mask_image.has_value(), "inpainting");
-  refuse_if(spec.hires.has_value(), "high-resolution passes");
-  refuse_if(spec.upscale.has_value(), "upscaling");
-  refuse_if(spec.vae_tile != 0, "tiled decoding");
-  refuse_if(spec.precision == Precision::int8 || spec.vae_precision == Precision::int8, "int8");
-  if (!missing.empty()) {
-    throw_failure(ErrorCode::unsupported, "this version of the engine does not have: {}", fmt::join(missing, ", "));
-  }
-}
-
-std::uint64_t activation_bytes(const GenerationSpec& spec, const ComputeTypes& types) {
-  const auto pixels = static_cast<std::uint64_t>(spec.width) * static_cast<std::uint64_t>(spec.height);
-  const auto rows = static_cast<std::uint64_t>(spec.batch_size) * (spec.guidance_scale > 1.0F ? 2 : 1);
-  const std::uint64_t element = types.vae == DType::f32 ? 4 : 2;
-  // The UNet's widest level holds some two dozen float32 tensors of 320 channels an eighth of the size: the skip
-  // connections, and what a block works on. The decoder's last level holds three tensors of 256 channels and one of
-  // half, at full size. The two do not live at the same time.
-  const std::uint64_t unet = rows * pixels / 64 * 320 * 4 * 24;
-  const std::uint64_t decoder = pixels * element * (3 * 256 + 128);
-  return std::max(unet, decoder);
-}
-
-GenerationResult generate(SdxlModel& model, const GenerationSpec& spec, StageClock& clock, const CancelToken& cancel) {
-  GenerationResult result;
-  if (!model.vae) {
-    throw_failure(ErrorCode::unsupported, "{} has no VAE", model.checkpoint.path.string());
-  }
-  if (model.checkpoint.info.kind != ModelKind::base) {
-    throw_failure(ErrorCode::unsupported, "{} is not an SDXL base model and makes no picture from words alone",
-                  model.checkpoint.path.string());
-  }
-  model.unet_network->wrap = model.vae->network->wrap = {.x = spec.tile_x, .y = spec.tile_y};
-
-  // 1. Words become states [R, 77·chunks, 2048], a summary [R, 1280] and sizes.
-  clock.begin("text");
-  const Guidance guidance{.scale = spec.guidance_scale, .rescale = spec.guidance_rescale};
-  // A UNet that was distilled to take the guidance scale as an input needs no second pass.
-  const bool unguided = guidance.needs_unguided() && model.checkpoint.unet.config.time_cond_proj_dim == 0;
-  const Conditioning conditioning = encode_prompts(model, spec, spec.batch_size, unguided, result.warnings);
-
-  // 2. The schedule, and noise of its first level.
-  ChosenScheduler chosen = choose_scheduler(model, spec.scheduler);
-  chosen.scheduler->set_timesteps(spec.steps);
-  result.scheduler = chosen.name;
-  const LatentShape shape{.pictures = spec.batch_size,
-                          .height = spec.height / kLatentPixels,
-                          .width = spec.width / kLatentPixels,
-                          .channels = static_cast<int>(model.checkpoint.unet.config.in_channels)};
-  PictureNoise noise(spec.seed, shape);
-  std::vector<float> latents(shape.elements());
-  noise.fill(latents);
-  for (float& value : latents) value *= chosen.scheduler->init_noise_sigma();
-
-  // 3. Noise becomes latents.
-  clock.begin("denoise");
-  denoise(model,
-          {.scheduler = *chosen.scheduler,
-           .conditioning = conditioning,
-           .guidance = guidance,
-           .unguided_rows = unguided,
-           .shape = shape},
-          latents, noise, clock.progress(), cancel);
-
-  // 4. Latents become pictures, one at a time: a decoder's activations are the largest of all.
-  clock.begin("decode");
-  model.unet_network->backend().trim();  // the decoder asks for other sizes than the UNet
-  for (int i = 0; i < spec.batch_size; ++i) {
-    cancel.throw_if_cancelled();
-    const std::span<const float> one =
-        std::span(latents).subspan(static_cast<std::size_t>(i) * shape.each(), shape.each());
-    result.pictures.push_back(decode(*model.vae, one, shape, spec.seed + static_cast<std::uint64_t>(i)));
-  }
-  result.stages = clock.finish();
-  return result;
+GenerationResult generate(const JobModels& models, const GenerationSpec& spec, StageClock& clock,
+                          const CancelToken& cancel) {
+  return Generation(models, spec, clock, cancel).run();
 }
 
 }  // namespace darkroom::engine

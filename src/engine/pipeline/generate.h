@@ -1,10 +1,12 @@
-// From a spec to pictures with a loaded model, in numbered steps.
+// From a spec to pictures with loaded models, in numbered steps.
 #pragma once
 
 #include <chrono>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "engine/pipeline/controls.h"
 #include "engine/pipeline/engine.h"
 #include "engine/pipeline/sdxl_model.h"
 
@@ -27,12 +29,15 @@ class StageClock {
   Clock::time_point started_;
 };
 
-// Throws Failure{unsupported} naming every field of the spec that asks for what the engine does not have.
-void refuse_what_is_missing(const GenerationSpec& spec);
+// Everything that a job computes with, held while it runs.
+struct JobModels {
+  std::shared_ptr<SdxlModel> base;
+  std::shared_ptr<SdxlModel> refiner;                         // null: none
+  std::shared_ptr<Autoencoder> vae;                           // the job's own, else the base's, else the refiner's
+  std::vector<std::shared_ptr<ControlNetModel>> controlnets;  // one a use
+};
 
-// Memory of a job beside the weights, at its highest, in bytes.
-std::uint64_t activation_bytes(const GenerationSpec& spec, const ComputeTypes& types);
-
-GenerationResult generate(SdxlModel& model, const GenerationSpec& spec, StageClock& clock, const CancelToken& cancel);
+GenerationResult generate(const JobModels& models, const GenerationSpec& spec, StageClock& clock,
+                          const CancelToken& cancel);
 
 }  // namespace darkroom::engine

@@ -26,10 +26,11 @@ struct LatentShape {
 void to_channels_last(std::span<const float> planes, int channels, std::span<float> pixels);
 void to_channels_first(std::span<const float> pixels, int channels, std::span<float> planes);
 
-// Standard normal noise for a batch: picture i draws from torch's CPU generator with seed + i.
+// Standard normal noise for a batch: each picture draws from torch's CPU generator with its own seed.
 class PictureNoise final : public NoiseSource {
  public:
-  PictureNoise(std::uint64_t seed, const LatentShape& shape);
+  // One seed a picture.
+  PictureNoise(std::span<const std::uint64_t> seeds, const LatentShape& shape);
   void fill(std::span<float> batch) override;  // [N, h, w, C]
 
  private:
@@ -37,5 +38,12 @@ class PictureNoise final : public NoiseSource {
   std::vector<TorchGenerator> generators_;
   std::vector<float> planes_;
 };
+
+// Spherical interpolation from a to b, [pictures, h, w, C] both: strength 0 gives a, 1 gives b. The webui's: the angle
+// is taken along each column of each channel, so that its variation seeds give the same pictures here.
+void mix_noise(std::span<float> a, std::span<const float> b, float strength, const LatentShape& shape);
+
+// Bilinear, corners not aligned, no antialiasing: torch's interpolate, as the webui enlarges latents.
+std::vector<float> resize_latents(std::span<const float> latents, const LatentShape& from, const LatentShape& to);
 
 }  // namespace darkroom::engine

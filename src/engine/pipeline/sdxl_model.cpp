@@ -13,37 +13,6 @@ TextEncoder load_text_encoder(Backend& backend, const ModelPart<ClipTextConfig>&
 
 }  // namespace
 
-Autoencoder Autoencoder::load(Backend& backend, const ModelPart<VaeConfig>& part, DType compute) {
-  Autoencoder vae{.config = part.config, .network = std::make_unique<Network>(backend)};
-  vae.decoder = std::make_unique<VaeDecoder>(*vae.network, *part.weights, part.config, compute);
-  vae.encoder = std::make_unique<VaeEncoder>(*vae.network, *part.weights, part.config, compute);
-  return vae;
-}
-
-void Autoencoder::unscale(std::span<float> latents) const {
-  const auto channels = static_cast<std::size_t>(config.latent_channels);
-  const bool normalised = !config.latents_mean.empty() && !config.latents_std.empty();
-  for (std::size_t i = 0; i < latents.size(); ++i) {
-    const std::size_t c = i % channels;
-    latents[i] =
-        normalised
-            ? static_cast<float>(latents[i] * config.latents_std[c] / config.scaling_factor + config.latents_mean[c])
-            : static_cast<float>(latents[i] / config.scaling_factor + config.shift_factor);
-  }
-}
-
-void Autoencoder::scale(std::span<float> latents) const {
-  const auto channels = static_cast<std::size_t>(config.latent_channels);
-  const bool normalised = !config.latents_mean.empty() && !config.latents_std.empty();
-  for (std::size_t i = 0; i < latents.size(); ++i) {
-    const std::size_t c = i % channels;
-    latents[i] =
-        normalised
-            ? static_cast<float>((latents[i] - config.latents_mean[c]) * config.scaling_factor / config.latents_std[c])
-            : static_cast<float>((latents[i] - config.shift_factor) * config.scaling_factor);
-  }
-}
-
 SdxlModel::SdxlModel(Backend& backend, Checkpoint files, const ComputeTypes& compute_types)
     : checkpoint(std::move(files)),
       types(compute_types),
@@ -58,13 +27,13 @@ SdxlModel::SdxlModel(Backend& backend, Checkpoint files, const ComputeTypes& com
         checkpoint.tokenizer ? value_or_throw(ClipTokenizer::open(*checkpoint.tokenizer)) : ClipTokenizer::clip_l());
   }
   unet = std::make_unique<Unet>(*unet_network, *checkpoint.unet.weights, checkpoint.unet.config, types.model);
-  if (checkpoint.vae) vae = Autoencoder::load(backend, *checkpoint.vae, types.vae);
+  if (checkpoint.vae) vae = std::make_shared<Autoencoder>(backend, *checkpoint.vae, types.vae);
 }
 
 std::uint64_t SdxlModel::bytes() const {
   std::uint64_t total = text_encoder_2.network->bytes() + unet_network->bytes();
   if (text_encoder) total += text_encoder->network->bytes();
-  if (vae) total += vae->network->bytes();
+  if (vae) total += vae->bytes();
   return total;
 }
 

@@ -6,18 +6,13 @@
 
 #include "engine/models/clip_text.h"
 #include "engine/models/unet.h"
-#include "engine/models/vae.h"
+#include "engine/pipeline/autoencoder.h"
+#include "engine/pipeline/compute_types.h"
+#include "engine/pipeline/model_cache.h"
 #include "engine/text/tokenizer.h"
 #include "engine/weights/checkpoint.h"
 
 namespace darkroom::engine {
-
-// The types that a model's networks compute in.
-struct ComputeTypes {
-  DType model = DType::f32;  // text encoders and UNet
-  DType vae = DType::f32;
-  bool operator==(const ComputeTypes&) const = default;
-};
 
 // A text encoder and the tokenizer that goes with it.
 struct TextEncoder {
@@ -26,20 +21,7 @@ struct TextEncoder {
   std::unique_ptr<ClipTextEncoder> encoder;
 };
 
-struct Autoencoder {
-  VaeConfig config;
-  std::unique_ptr<Network> network;
-  std::unique_ptr<VaeDecoder> decoder;
-  std::unique_ptr<VaeEncoder> encoder;
-
-  static Autoencoder load(Backend& backend, const ModelPart<VaeConfig>& part, DType compute);
-  // Denoised latents [h, w, C] → what the decoder takes, and what the encoder gives → latents: the scaling factor,
-  // and the mean and deviation of each channel where the model has them.
-  void unscale(std::span<float> latents) const;
-  void scale(std::span<float> latents) const;
-};
-
-struct SdxlModel {
+struct SdxlModel final : LaidOutModel {
   SdxlModel(Backend& backend, Checkpoint files, const ComputeTypes& compute_types);
 
   Checkpoint checkpoint;
@@ -48,9 +30,9 @@ struct SdxlModel {
   TextEncoder text_encoder_2;               // OpenCLIP bigG
   std::unique_ptr<Network> unet_network;
   std::unique_ptr<Unet> unet;
-  std::optional<Autoencoder> vae;  // a single file may come without
+  std::shared_ptr<Autoencoder> vae;  // a single file may come without
 
-  std::uint64_t bytes() const;  // of laid-out weights
+  std::uint64_t bytes() const override;  // of laid-out weights
 };
 
 }  // namespace darkroom::engine

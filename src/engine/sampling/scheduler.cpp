@@ -4,15 +4,13 @@
 #include <charconv>
 #include <cmath>
 
+#include "base/text.h"
 #include "engine/sampling/scheduler_config.h"
 #include "engine/sampling/solvers.h"
 
 namespace darkroom::engine {
 
 namespace {
-
-// The double that prints as this float does: 0.7F → 0.7, as the request had it, so that 10·0.7 steps are 7.
-double as_written(float value) { return std::stod(fmt::format("{}", value)); }
 
 // The first timestep that lies behind `fraction` of the schedule, in training timesteps.
 double timestep_cutoff(const Scheduler& scheduler, float fraction) {

@@ -166,7 +166,7 @@ TEST_P(Modules, ControlNetAddsWhatDiffusersAdds) {
       expect_close(channels_first(sum.down[i]), vectors_.get(prefix + "down." + std::to_string(i)));
     }
     expect_close(channels_first(sum.mid), vectors_.get(prefix + "mid"));
-    const Tensor out = unet(sample, rows(unet, t, unet_prefix)[0], unet.prompt_keys(context), &sum);
+    const Tensor out = unet(sample, rows(unet, t, unet_prefix)[0], unet.prompt_keys(context), {.control = &sum});
     expect_close(channels_first(out), vectors_.get(prefix + "unet_out"));
   }
 }

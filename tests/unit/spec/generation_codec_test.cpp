@@ -250,8 +250,26 @@ GenerationSpec full_spec() {
       .precision = Precision::float32,
       .vae_precision = Precision::bfloat16,
       .vae_tile = 64,
-      .output = {ImageFormat::webp, 80, "x.webp", false},
+      .output = {ImageFormat::webp, 80, "x.webp", false, true},
   };
+}
+
+TEST(DecodeGeneration, APicturesOwnSizeCountsWhereNoneIsGiven) {
+  json data = {{"prompt", "p"}, {"models", {{"base", "m"}}}};
+  EXPECT_EQ(decoded(data).spec.width, 1024);
+  data["init_image"] = "i.png";
+  data["dimensions"] = {{"height", 512}};
+  const GenerationSpec spec = decoded(data).spec;
+  EXPECT_EQ(spec.width, 0);
+  EXPECT_EQ(spec.height, 512);
+  EXPECT_EQ(decoded(encode_generation(spec, {})).spec.width, 0);
+}
+
+TEST(DecodeGeneration, ARefinerThatIsOnlyNamedTakesOverAtFourFifths) {
+  json data = {{"prompt", "p"}, {"models", {{"base", "m"}, {"refiner", "r"}}}};
+  EXPECT_EQ(decoded(data).spec.refiner->switch_at, 0.8F);
+  data["refiner"] = {{"strength", 0.3}};
+  EXPECT_EQ(decoded(data).spec.refiner->switch_at, std::nullopt);
 }
 
 TEST(EncodeGeneration, EveryFieldSurvivesTheRoundTrip) {

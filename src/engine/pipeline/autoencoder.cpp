@@ -1,0 +1,72 @@
+#include "engine/pipeline/autoencoder.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace darkroom::engine {
+
+Autoencoder::Autoencoder(Backend& backend, const ModelPart<VaeConfig>& part, DType compute)
+    : config(part.config),
+      network(backend),
+      decoder(network, *part.weights, part.config, compute),
+      encoder(network, *part.weights, part.config, compute) {}
+
+LatentDistribution Autoencoder::encode(std::span<const float> pixels, int height, int width) {
+  const Tensor picture = from_host(network.backend(), pixels, {1, height, width, config.in_channels});
+  const std::vector<float> moments = to_host(network.finite("vae", [&] { return encoder(picture); }));
+  const auto channels = static_cast<std::size_t>(config.latent_channels);
+  LatentDistribution distribution;
+  for (std::size_t i = 0; i < moments.size(); i += 2 * channels) {
+    for (std::size_t c = 0; c < channels; ++c) {
+      distribution.mean.push_back(moments[i + c]);
+      const float log_variance = std::clamp(moments[i + channels + c], -30.0F, 20.0F);
+      distribution.deviation.push_back(std::exp(0.5F * log_variance));
+    }
+  }
+  return distribution;
+}
+
+std::vector<float> Autoencoder::sample(const LatentDistribution& distribution, std::span<const float> noise) const {
+  std::vector<float> latents = distribution.mean;
+  for (std::size_t i = 0; i < latents.size(); ++i) latents[i] += distribution.deviation[i] * noise[i];
+  scale(latents);
+  return latents;
+}
+
+Image Autoencoder::decode(std::span<const float> latents, const LatentShape& shape) {
+  std::vector<float> raw(latents.begin(), latents.end());
+  unscale(raw);
+  const Tensor z = from_host(network.backend(), raw, {1, shape.height, shape.width, shape.channels});
+  const std::vector<float> values = to_host(network.finite("vae", [&] { return decoder(z); }));
+  Image picture(shape.width * kLatentPixels, shape.height * kLatentPixels, 3);
+  std::ranges::transform(values, picture.pixels.begin(), [](float value) {
+    return static_cast<std::uint8_t>(std::nearbyint(std::clamp(value / 2 + 0.5F, 0.0F, 1.0F) * 255.0F));
+  });
+  return picture;
+}
+
+void Autoencoder::unscale(std::span<float> latents) const {
+  const auto channels = static_cast<std::size_t>(config.latent_channels);
+  const bool normalised = !config.latents_mean.empty() && !config.latents_std.empty();
+  for (std::size_t i = 0; i < latents.size(); ++i) {
+    const std::size_t c = i % channels;
+    latents[i] =
+        normalised
+            ? static_cast<float>(latents[i] * config.latents_std[c] / config.scaling_factor + config.latents_mean[c])
+            : static_cast<float>(latents[i] / config.scaling_factor + config.shift_factor);
+  }
+}
+
+void Autoencoder::scale(std::span<float> latents) const {
+  const auto channels = static_cast<std::size_t>(config.latent_channels);
+  const bool normalised = !config.latents_mean.empty() && !config.latents_std.empty();
+  for (std::size_t i = 0; i < latents.size(); ++i) {
+    const std::size_t c = i % channels;
+    latents[i] =
+        normalised
+            ? static_cast<float>((latents[i] - config.latents_mean[c]) * config.scaling_factor / config.latents_std[c])
+            : static_cast<float>((latents[i] - config.shift_factor) * config.scaling_factor);
+  }
+}
+
+}  // namespace darkroom::engine

@@ -1,0 +1,46 @@
+// A VAE, laid out: between pictures and the latents that a UNet works on.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "engine/image/image.h"
+#include "engine/models/vae.h"
+#include "engine/pipeline/latents.h"
+#include "engine/pipeline/model_cache.h"
+#include "engine/weights/checkpoint.h"
+
+namespace darkroom::engine {
+
+inline constexpr int kLatentPixels = 8;  // a latent is that many pixels wide and high
+
+// What the encoder knows of a picture: of each latent the mean and the deviation, [h, w, C] both, not yet scaled.
+struct LatentDistribution {
+  std::vector<float> mean;
+  std::vector<float> deviation;
+};
+
+struct Autoencoder final : LaidOutModel {
+  Autoencoder(Backend& backend, const ModelPart<VaeConfig>& part, DType compute);
+  std::uint64_t bytes() const override { return network.bytes(); }
+
+  // pixels [8h, 8w, 3] in [−1, 1].
+  LatentDistribution encode(std::span<const float> pixels, int height, int width);
+  // mean + deviation·noise, scaled as the UNet takes latents. noise [h, w, C] → [h, w, C]
+  std::vector<float> sample(const LatentDistribution& distribution, std::span<const float> noise) const;
+  // Latents [h, w, C] of one picture → RGB, rounded as diffusers rounds.
+  Image decode(std::span<const float> latents, const LatentShape& shape);
+
+  // Denoised latents [h, w, C] → what the decoder takes, and what the encoder gives → latents: the scaling factor,
+  // and the mean and deviation of each channel where the model has them.
+  void unscale(std::span<float> latents) const;
+  void scale(std::span<float> latents) const;
+
+  VaeConfig config;
+  Network network;
+  VaeDecoder decoder;
+  VaeEncoder encoder;
+};
+
+}  // namespace darkroom::engine

@@ -1,0 +1,127 @@
+#include "engine/pipeline/controls.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "engine/image/pixels.h"
+#include "engine/image/preprocess.h"
+#include "engine/image/resize.h"
+#include "engine/pipeline/autoencoder.h"
+#include "engine/pipeline/source_pictures.h"
+
+namespace darkroom::engine {
+namespace {
+
+// The picture with its shorter side at `resolution` pixels; 0 leaves it.
+Image at_resolution(Image picture, int resolution) {
+  const int shorter = std::min(picture.width, picture.height);
+  if (resolution == 0 || shorter == resolution) return picture;
+  const auto scaled = [&](int side) {
+    return std::max(1, static_cast<int>(std::lround(static_cast<double>(side) * resolution / shorter)));
+  };
+  return resize(picture, scaled(picture.width), scaled(picture.height));
+}
+
+// Scales of each connection and, last, the middle.
+std::vector<float> scales_of(std::size_t count, float scale, bool guess_mode) {
+  std::vector<float> scales(count, scale);
+  if (guess_mode) {
+    // From a tenth to one, evenly in the logarithm.
+    for (std::size_t i = 0; i < count; ++i) {
+      scales[i] *= std::pow(10.0F, static_cast<float>(i) / static_cast<float>(count - 1) - 1.0F);
+    }
+  }
+  return scales;
+}
+
+// [R,8h,8w,3] in [0,1], the same in every row, in the order of channels that the net wants.
+Tensor picture_rows(const Control& control, const ControlRun::Plan& plan, std::int64_t rows, std::string_view field) {
+  const Size size{.width = plan.shape.width * kLatentPixels, .height = plan.shape.height * kLatentPixels};
+  const Image fitted = fit(control.map, size, plan.resize_mode, field);
+  std::vector<float> one = to_unit_floats(fitted);
+  if (control.model->config.conditioning_is_bgr) {
+    for (std::size_t i = 0; i < one.size(); i += 3) std::swap(one[i], one[i + 2]);
+  }
+  std::vector<float> all;
+  for (std::int64_t n = 0; n < rows; ++n) all.insert(all.end(), one.begin(), one.end());
+  return from_host(control.model->network.backend(), all, {rows, size.height, size.width, 3});
+}
+
+}  // namespace
+
+std::vector<Control> read_controls(const GenerationSpec& spec,
+                                   std::span<const std::shared_ptr<ControlNetModel>> models) {
+  DR_ASSERT(models.size() == spec.controlnets.size());
+  std::vector<Control> controls;
+  for (std::size_t i = 0; i < models.size(); ++i) {
+    const ControlNetUse& use = spec.controlnets[i];
+    const std::string field = fmt::format("controlnet/{}/control_image", i);
+    Image map = to_rgb(read_picture(use.image, field));
+    if (!use.preprocess.name.empty()) {
+      map = to_rgb(value_or_throw(preprocess(at_resolution(std::move(map), use.preprocess.resolution),
+                                             use.preprocess.name, use.preprocess.arguments)));
+    }
+    controls.push_back({.model = models[i], .use = use, .map = std::move(map)});
+  }
+  return controls;
+}
+
+ControlRun::ControlRun(const Plan& plan) : rows_(plan.rows.count()) {
+  // compat(diffusers): in guess mode the rows without a prompt get nothing.
+  if (plan.guess_mode && plan.rows.unguided) first_ = plan.rows.pictures;
+  const std::int64_t count = rows_ - first_;
+  const Conditioning seen = rows_of(plan.conditioning, first_, count);
+  const auto passes = static_cast<double>(plan.timesteps.size());
+  for (std::size_t n = 0; n < plan.controls.size(); ++n) {
+    const Control& control = plan.controls[n];
+    ControlNetModel& model = *control.model;
+    model.network.wrap = plan.wrap;
+    Prepared prepared{.model = &model};
+    prepared.picture =
+        model.net.embed(picture_rows(control, plan, count, fmt::format("controlnet/{}/control_image", n)));
+    prepared.prompt = model.net.prompt_keys(seen.context);
+    prepared.times =
+        model.net.time_rows({.timesteps = plan.timesteps, .pooled = seen.pooled, .time_ids = seen.time_ids});
+    prepared.scales = scales_of(model.net.scale_count(), control.use.scale, plan.guess_mode);
+    for (std::size_t i = 0; i < plan.timesteps.size(); ++i) {
+      // compat(diffusers): a pass that begins before the start or ends after the end goes without.
+      const auto pass = static_cast<double>(i);
+      prepared.active.push_back(control.use.scale != 0.0F && pass / passes >= as_written(control.use.start) &&
+                                (pass + 1) / passes <= as_written(control.use.end));
+    }
+    prepared_.push_back(std::move(prepared));
+  }
+}
+
+std::optional<ControlResiduals> ControlRun::operator()(std::size_t i, const Tensor& latents) const {
+  ControlResiduals sum;
+  const Tensor seen = first_ == 0 ? latents : latents.slice_batch(first_, rows_ - first_);
+  for (const Prepared& one : prepared_) {
+    if (!one.active[i]) continue;
+    const ControlResiduals before = sum;
+    one.model->network.finite("controlnet", [&] {
+      sum = before;
+      one.model->net(seen, one.picture, one.times[i], one.prompt, one.scales, sum);
+      return sum.mid;
+    });
+  }
+  if (sum.down.empty()) return std::nullopt;
+  return first_ == 0 ? sum : in_all_rows(sum);
+}
+
+ControlResiduals ControlRun::in_all_rows(const ControlResiduals& guided) const {
+  const auto padded = [&](const Tensor& residual) {
+    const Shape shape{rows_, residual.dim(1), residual.dim(2), residual.dim(3)};
+    const std::vector<float> zeros(static_cast<std::size_t>(shape.elements()));
+    Tensor all = from_host(residual.backend(), zeros, shape);
+    copy_into(residual, all.slice_batch(first_, rows_ - first_));
+    return all;
+  };
+  ControlResiduals all{.down = {}, .mid = padded(guided.mid)};
+  for (const Tensor& residual : guided.down) all.down.push_back(padded(residual));
+  return all;
+}
+
+}  // namespace darkroom::engine

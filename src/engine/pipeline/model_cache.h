@@ -1,0 +1,74 @@
+// Models that are laid out, kept by least recent use within a budget of bytes.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <list>
+#include <memory>
+#include <vector>
+
+#include "engine/pipeline/compute_types.h"
+#include "spec/model_role.h"
+
+namespace darkroom::engine {
+
+class LaidOutModel {
+ public:
+  LaidOutModel() = default;
+  LaidOutModel(const LaidOutModel&) = delete;
+  LaidOutModel& operator=(const LaidOutModel&) = delete;
+  virtual ~LaidOutModel() = default;
+  virtual std::uint64_t bytes() const = 0;
+};
+
+struct ModelKey {
+  ModelRole role = ModelRole::checkpoint;
+  std::filesystem::path path;
+  ComputeTypes types;
+  bool operator==(const ModelKey&) const = default;
+};
+
+class ModelCache {
+ public:
+  explicit ModelCache(std::uint64_t budget) : budget_(budget) {}
+
+  // The model that is kept for `key`, or that `make` gives, which is kept. A file that was written since is read
+  // again. Room for `expected_bytes` is made first; models that somebody holds stay.
+  template <class Model>
+  std::shared_ptr<Model> get(const ModelKey& key, std::uint64_t expected_bytes,
+                             const std::function<std::shared_ptr<Model>()>& make) {
+    if (Entry* entry = find(key)) return std::static_pointer_cast<Model>(entry->model);
+    make_room(expected_bytes);
+    std::shared_ptr<Model> model = make();
+    keep(key, model);
+    return model;
+  }
+
+  // How many models of that file there were.
+  std::size_t forget(const std::filesystem::path& path);
+
+  struct Kept {
+    ModelKey key;
+    std::uint64_t bytes = 0;
+    double last_used = 0;  // seconds since the epoch
+  };
+  std::vector<Kept> kept() const;  // the most recently used first
+
+ private:
+  using FileTime = std::filesystem::file_time_type;
+  struct Entry {
+    ModelKey key;
+    FileTime written;
+    std::shared_ptr<LaidOutModel> model;
+    double last_used = 0;
+  };
+  Entry* find(const ModelKey& key);
+  void keep(const ModelKey& key, std::shared_ptr<LaidOutModel> model);
+  void make_room(std::uint64_t bytes);
+
+  std::uint64_t budget_;
+  std::list<Entry> entries_;  // the most recently used first
+};
+
+}  // namespace darkroom::engine
