@@ -110,11 +110,15 @@ GenerationResult Engine::generate(const GenerationSpec& spec, ProgressSink& prog
   clock.begin("load");
   cancel.throw_if_cancelled();
   const ComputeTypes types = state_->compute_types(spec.precision, spec.vae_precision);
-  const JobModels models = state_->models_for(spec, types);
-  GenerationResult result = darkroom::engine::generate(models, spec, clock, cancel);
+  GenerationResult result;
+  {
+    const JobModels models = state_->models_for(spec, types);
+    result = darkroom::engine::generate(models, spec, clock, cancel);
+  }
   result.device = device();
   result.compute_type = to_string(types.model);
   // What one job needed must not stay while another size is worked on.
+  state_->cache.trim();
   state_->backend->trim();
   return result;
 }

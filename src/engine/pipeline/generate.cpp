@@ -129,6 +129,9 @@ class Generation {
 
 GenerationResult Generation::run() {
   check();
+  const Wrap wrap{.x = spec_.tile_x, .y = spec_.tile_y};
+  models_.vae->network.wrap = models_.base->unet_network->wrap = wrap;
+  if (models_.refiner) models_.refiner->unet_network->wrap = wrap;
   // 1. The pictures that the request brings.
   clock_.begin("read");
   sources_ = read_source_pictures(spec_);
@@ -206,7 +209,6 @@ Generation::Run Generation::start_run(SdxlModel& model, int steps) {
 
 void Generation::denoise_run(const Run& run) {
   const bool is_base = &run.model == models_.base.get();
-  run.model.unet_network->wrap = models_.vae->network.wrap = {.x = spec_.tile_x, .y = spec_.tile_y};
   denoise(run.model,
           {.scheduler = *run.scheduler,
            .passes = run.passes,

@@ -41,7 +41,8 @@ void ModelCache::make_room(std::uint64_t bytes) {
   for (const Entry& entry : entries_) used += entry.model->bytes();
   for (auto entry = entries_.end(); used > budget_ && entry != entries_.begin();) {
     --entry;
-    if (entry->model.use_count() > 1) continue;  // the running job's
+    const bool last_used = bytes == 0 && entry == entries_.begin();
+    if (last_used || entry->model.use_count() > 1) continue;  // held by the running job
     used -= entry->model->bytes();
     entry = entries_.erase(entry);
   }

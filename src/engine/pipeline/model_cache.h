@@ -45,6 +45,8 @@ class ModelCache {
     return model;
   }
 
+  // Takes out what is beyond the budget once nobody holds it, but never the last model used.
+  void trim() { make_room(0); }
   // How many models of that file there were.
   std::size_t forget(const std::filesystem::path& path);
 

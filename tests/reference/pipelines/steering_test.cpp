@@ -1,0 +1,337 @@
+// What steers a picture where there is no reference vector: held against an independent way to the same picture.
+#include <cmath>
+#include <fstream>
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "engine/image/codec.h"
+#include "engine/image/compare.h"
+#include "engine/image/resize.h"
+#include "engine/pipeline/engine.h"
+#include "tests/support/tiny_models.h"
+
+namespace darkroom::engine {
+namespace {
+
+using test::tiny_model;
+
+class Latents final : public ProgressSink {
+ public:
+  void stage(std::string_view name) override { stages.emplace_back(name); }
+  void step(const StepProgress& progress) override {
+    latents.emplace_back(progress.latents.begin(), progress.latents.end());
+  }
+  std::vector<std::string> stages;
+  std::vector<std::vector<float>> latents;
+};
+
+class Steering : public testing::Test {
+ protected:
+  static Engine& engine() {
+    static Engine shared({.device = "cpu"});
+    return shared;
+  }
+
+  static GenerationSpec plain() {
+    GenerationSpec spec;
+    spec.model = tiny_model("tiny-base");
+    spec.prompt = "a red circle on a blue background";
+    spec.negative_prompt = "blurry";
+    spec.width = 128;
+    spec.height = 96;
+    spec.steps = 4;
+    spec.seed = 42;
+    spec.precision = Precision::float32;
+    spec.scheduler.name = "EulerDiscreteScheduler";
+    return spec;
+  }
+
+  static GenerationResult run(const GenerationSpec& spec, Latents& progress) {
+    const CancelToken never;
+    return engine().generate(spec, progress, never);
+  }
+  static GenerationResult run(const GenerationSpec& spec) {
+    Latents unused;
+    return run(spec, unused);
+  }
+  static std::vector<std::uint8_t> pixels(const GenerationSpec& spec) { return run(spec).pictures.at(0).rgb; }
+
+  static Image image_of(const GeneratedPicture& picture) {
+    Image image(picture.width, picture.height, 3);
+    image.pixels = picture.rgb;
+    return image;
+  }
+  static ImageSource source(const Image& image) {
+    const Bytes bytes = value_or_throw(encode_png(image));
+    return {.path = "", .bytes = std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size())};
+  }
+  // Left half black, right half white.
+  static Image half_mask(int width, int height) {
+    Image mask(width, height, 1);
+    for (int y = 0; y < height; ++y) std::fill(mask.row(y) + width / 2, mask.row(y) + width, std::uint8_t{255});
+    return mask;
+  }
+  static ControlNetUse control(const char* model, float scale = 1.0F) {
+    ControlNetUse use;
+    use.model = tiny_model(model);
+    use.image.path = (test::vectors_dir() / "images/control-a.png").string();
+    use.scale = scale;
+    return use;
+  }
+  static std::string failure_of(const GenerationSpec& spec) {
+    try {
+      run(spec);
+    } catch (const Failure& failure) {
+      return failure.error().message;
+    }
+    return "no failure";
+  }
+};
+
+TEST_F(Steering, ASecondPassEqualsTheSameStepsByHand) {
+  GenerationSpec two = plain();
+  two.hires = HiresUse{.factor = 1.5F, .steps = 6, .strength = 0.5F, .upscaler = "lanczos"};
+  const GenerationResult result = run(two);
+  ASSERT_EQ(result.pictures[0].width, 192);
+  ASSERT_EQ(result.pictures[0].height, 144);
+
+  const GeneratedPicture small = run(plain()).pictures.at(0);
+  GenerationSpec by_hand = plain();
+  by_hand.init_image = source(resize(image_of(small), 192, 144));
+  by_hand.width = 192;
+  by_hand.height = 144;
+  by_hand.steps = 6;
+  by_hand.strength = 0.5F;
+  EXPECT_EQ(pixels(by_hand), result.pictures[0].rgb);
+}
+
+TEST_F(Steering, ASecondPassAtTheSameSizeOnLatentsIsImageToImageOnThem) {
+  GenerationSpec spec = plain();
+  spec.hires = HiresUse{.factor = 1.0F, .steps = 0, .strength = 0.0F, .upscaler = "latent"};
+  EXPECT_EQ(pixels(spec), pixels(plain()));
+  spec.hires->strength = 0.5F;
+  Latents progress;
+  run(spec, progress);
+  EXPECT_EQ(progress.latents.size(), 4U + 2U);
+}
+
+TEST_F(Steering, ARefinerAfterAFinishedPictureIsImageToImageOnItsLatents) {
+  Latents progress;
+  GenerationSpec spec = plain();
+  spec.refiner = RefinerUse{.model = tiny_model("tiny-refiner"), .switch_at = {}, .strength = 0.5F};
+  const std::vector<std::uint8_t> refined = run(spec, progress).pictures.at(0).rgb;
+  EXPECT_EQ(progress.latents.size(), 4U + 2U);
+  EXPECT_NE(refined, pixels(plain()));
+  spec.refiner->strength = 0.0F;
+  EXPECT_EQ(pixels(spec), pixels(plain()));
+}
+
+TEST_F(Steering, WhatTheMaskLeavesKeepsItsLatents) {
+  Latents progress;
+  GenerationSpec spec = plain();
+  spec.init_image = source(image_of(run(plain()).pictures.at(0)));
+  spec.mask_image = source(half_mask(128, 96));
+  spec.prompt = "something else";
+  spec.strength = 0.9F;
+  run(spec, progress);
+  // At the schedule's end the kept half is the picture's own latents, whatever the prompt.
+  Latents other;
+  spec.prompt = "a green triangle";
+  run(spec, other);
+  const std::vector<float>& a = progress.latents.back();
+  const std::vector<float>& b = other.latents.back();
+  bool right_differs = false;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const bool left = i / 4 % 16 < 8;
+    if (left) {
+      ASSERT_EQ(a[i], b[i]);
+    } else {
+      right_differs = right_differs || a[i] != b[i];
+    }
+  }
+  EXPECT_TRUE(right_differs);
+}
+
+TEST_F(Steering, ExtendingEqualsAPictureAndMaskExtendedByHand) {
+  const Image small = image_of(run(plain()).pictures.at(0));  // 128x96
+  GenerationSpec spec = plain();
+  spec.init_image = source(small);
+  spec.extend = {.left = 0, .top = 0, .right = 64, .bottom = 0};
+  spec.width = 192;
+  spec.strength = 1.0F;
+
+  GenerationSpec by_hand = plain();
+  Image wide(192, 96, 3);
+  Image mask(192, 96, 1);
+  for (int y = 0; y < 96; ++y) {
+    std::copy_n(small.row(y), 128 * 3, wide.row(y));
+    for (int x = 128; x < 192; ++x) {
+      std::copy_n(small.row(y) + 127 * 3, 3, wide.row(y) + x * 3);
+      mask.row(y)[x] = 255;
+    }
+  }
+  by_hand.init_image = source(wide);
+  by_hand.mask_image = source(mask);
+  by_hand.width = 192;
+  by_hand.strength = 1.0F;
+  EXPECT_EQ(pixels(spec), pixels(by_hand));
+}
+
+TEST_F(Steering, AnInpaintingModelWithoutAPicturePaintsAllOfIt) {
+  GenerationSpec spec = plain();
+  spec.model = tiny_model("tiny-inpaint");
+  const std::vector<std::uint8_t> words_alone = pixels(spec);
+  // The same as repainting the whole of any picture.
+  spec.init_image = source(Image(128, 96, 3));
+  Image everything(128, 96, 1);
+  std::ranges::fill(everything.pixels, std::uint8_t{255});
+  spec.mask_image = source(everything);
+  spec.strength = 1.0F;
+  EXPECT_EQ(pixels(spec), words_alone);
+}
+
+TEST_F(Steering, AVariationGoesFromOneNoiseToTheOther) {
+  GenerationSpec spec = plain();
+  spec.variation = Variation{.seed = 7, .strength = 0.0F};
+  EXPECT_EQ(pixels(spec), pixels(plain()));
+  spec.variation->strength = 0.3F;
+  EXPECT_NE(pixels(spec), pixels(plain()));
+  GenerationSpec other = plain();
+  other.seed = 7;
+  spec.variation->strength = 1.0F;
+  EXPECT_GT(psnr(image_of(run(spec).pictures.at(0)), image_of(run(other).pictures.at(0))), 50.0);
+}
+
+TEST_F(Steering, VariationsOfABatchShareTheSeed) {
+  GenerationSpec spec = plain();
+  spec.batch_size = 2;
+  spec.variation = Variation{.seed = 7, .strength = 0.3F};
+  const GenerationResult both = run(spec);
+  EXPECT_EQ(both.pictures[0].seed, 42U);
+  EXPECT_EQ(both.pictures[1].seed, 42U);
+  spec.batch_size = 1;
+  spec.variation->seed = 8;
+  EXPECT_EQ(pixels(spec), both.pictures[1].rgb);
+}
+
+TEST_F(Steering, AControlNetOfScaleZeroOrOutsideItsPartOfTheScheduleDoesNothing) {
+  GenerationSpec spec = plain();
+  spec.width = spec.height = 128;
+  const std::vector<std::uint8_t> without = pixels(spec);
+  spec.controlnets = {control("tiny-controlnet-a", 0.0F)};
+  EXPECT_EQ(pixels(spec), without);
+  spec.controlnets = {control("tiny-controlnet-a")};
+  spec.controlnets[0].start = 0.9F;
+  EXPECT_EQ(pixels(spec), without);
+  spec.controlnets[0].start = 0.0F;
+  EXPECT_NE(pixels(spec), without);
+}
+
+TEST_F(Steering, GuessModeLeavesTheRowsWithoutAPromptAlone) {
+  // At guidance 1 there are no such rows, and guess mode only weighs the connections.
+  GenerationSpec spec = plain();
+  spec.width = spec.height = 128;
+  spec.controlnets = {control("tiny-controlnet-a")};
+  const std::vector<std::uint8_t> both = pixels(spec);
+  spec.guess_mode = true;
+  EXPECT_NE(pixels(spec), both);
+  spec.guidance_scale = 1.0F;
+  const std::vector<std::uint8_t> weighed = pixels(spec);
+  spec.guess_mode = false;
+  EXPECT_NE(pixels(spec), weighed);
+}
+
+TEST_F(Steering, PerturbedAttentionActsWithAndWithoutGuidance) {
+  for (const float guidance_scale : {1.0F, 7.5F}) {
+    GenerationSpec spec = plain();
+    spec.guidance_scale = guidance_scale;
+    const std::vector<std::uint8_t> without = pixels(spec);
+    spec.pag_scale = 3.0F;
+    EXPECT_NE(pixels(spec), without) << guidance_scale;
+  }
+}
+
+TEST_F(Steering, FreeUWithFactorsOfOneIsNothing) {
+  GenerationSpec spec = plain();
+  spec.freeu = FreeU{.s1 = 1.0F, .s2 = 1.0F, .b1 = 1.0F, .b2 = 1.0F};
+  EXPECT_LE(max_difference(image_of(run(spec).pictures.at(0)), image_of(run(plain()).pictures.at(0))), 1);
+  spec.freeu = FreeU{};
+  EXPECT_NE(pixels(spec), pixels(plain()));
+}
+
+TEST_F(Steering, SeveralVectorsForOneWordReachBothEncoders) {
+  GenerationSpec spec = plain();
+  spec.prompt = "a <sks-cat> on a chair";
+  const std::vector<std::uint8_t> as_text = pixels(spec);
+  spec.embeddings = {
+      {.token = "<sks-cat>", .model = (test::vectors_dir() / "embeddings/sks-cat.safetensors").string()}};
+  EXPECT_NE(pixels(spec), as_text);
+  spec.prompt_syntax = PromptSyntax::webui;
+  EXPECT_NE(pixels(spec), as_text);
+}
+
+TEST_F(Steering, EverythingAtOnceWorksAndIsTheSameAloneAndInABatch) {
+  GenerationSpec spec = plain();
+  spec.width = spec.height = 128;
+  spec.init_image = ImageSource{.path = (test::vectors_dir() / "images/init.png").string(), .bytes = ""};
+  spec.mask_image = ImageSource{.path = (test::vectors_dir() / "images/mask.png").string(), .bytes = ""};
+  spec.strength = 0.7F;
+  spec.controlnets = {control("tiny-controlnet-a", 0.6F), control("tiny-controlnet-b", 0.4F)};
+  spec.refiner = RefinerUse{.model = tiny_model("tiny-refiner"), .switch_at = 0.75F, .strength = {}};
+  spec.vae = tiny_model("tiny-vae-alt");
+  spec.embeddings = {
+      {.token = "<sks-cat>", .model = (test::vectors_dir() / "embeddings/sks-cat.safetensors").string()}};
+  spec.prompt = "a (<sks-cat>:1.2) on a chair";
+  spec.prompt_syntax = PromptSyntax::webui;
+  spec.pag_scale = 2.0F;
+  spec.guidance_rescale = 0.5F;
+  spec.freeu = FreeU{};
+  spec.tile_x = true;
+  spec.hires = HiresUse{.factor = 1.5F, .steps = 4, .strength = 0.6F, .upscaler = "lanczos"};
+  spec.scheduler.name = "EulerAncestralDiscreteScheduler";
+  spec.batch_size = 2;
+  const GenerationResult both = run(spec);
+  ASSERT_EQ(both.pictures.size(), 2U);
+  EXPECT_EQ(both.pictures[1].width, 192);
+  EXPECT_EQ(both.control_maps.size(), 2U);
+  spec.batch_size = 1;
+  spec.seed += 1;
+  EXPECT_EQ(pixels(spec), both.pictures[1].rgb);
+}
+
+TEST_F(Steering, BadValuesAreNamed) {
+  GenerationSpec spec = plain();
+  spec.init_image = source(Image(64, 64, 3));
+  EXPECT_EQ(failure_of(spec),
+            "init_image has 64x64 pixels, the picture is to have 128x96; resize_mode stretch, crop or pad resizes it");
+  spec.resize_mode = ResizeMode::pad;
+  spec.strength = 0.1F;
+  EXPECT_EQ(failure_of(spec), "strength: 0.1 of 4 steps leaves none to do");
+  spec.init_image->bytes = "not a picture";
+  EXPECT_EQ(failure_of(spec).substr(0, 10), "init_image");
+
+  GenerationSpec refiner_alone = plain();
+  refiner_alone.model = tiny_model("tiny-refiner");
+  EXPECT_NE(failure_of(refiner_alone).find("makes no picture from words alone"), std::string::npos);
+
+  GenerationSpec wrong_net = plain();
+  wrong_net.controlnets = {control("tiny-controlnet-a")};
+  wrong_net.controlnets[0].model = tiny_model("tiny-vae-alt");
+  EXPECT_NE(failure_of(wrong_net), "no failure");
+}
+
+TEST_F(Steering, ModelsThatAJobHoldsStayInAFullCache) {
+  Engine small({.device = "cpu", .threads = 0, .cache_bytes = 1});
+  GenerationSpec spec = plain();
+  spec.vae = tiny_model("tiny-vae-alt");
+  spec.refiner = RefinerUse{.model = tiny_model("tiny-refiner"), .switch_at = 0.5F, .strength = {}};
+  Latents progress;
+  const CancelToken never;
+  EXPECT_EQ(small.generate(spec, progress, never).pictures.at(0).rgb, pixels(spec));
+  small.generate(plain(), progress, never);
+  EXPECT_EQ(small.loaded().size(), 1U);
+}
+
+}  // namespace
+}  // namespace darkroom::engine
