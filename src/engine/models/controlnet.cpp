@@ -41,8 +41,23 @@ ControlNet::ControlNet(Network& network, const WeightSource& source, const Contr
     zero_convs_.push_back(Linear::load(root / "controlnet_down_blocks" / static_cast<int>(i), widths[i], widths[i]));
   }
   mid_zero_conv_ = Linear::load(root / "controlnet_mid_block", widths.back(), widths.back());
+  if (config.num_control_type > 0) {
+    types_ = ControlTypes::load(root, config.num_control_type, config.unet.block_out_channels[0],
+                                config.unet.addition_time_embed_dim);
+  }
   time_embedding_ = TimeEmbedding::load(root, config.unet, tables);
   prompt_projections_ = std::move(tables.prompt_projections);
+}
+
+std::vector<TimeRows> ControlNet::time_rows(TimeInputs inputs, int type) const {
+  std::vector<float> added;
+  if (types_) inputs.added = added = types_->time_embedding(type);
+  return time_embedding_(inputs);
+}
+
+Tensor ControlNet::embed(const Tensor& pictures, int type) const {
+  const Tensor embedded = conditioning_embedding_(pictures);
+  return types_ ? types_->shifted(embedded, type) : embedded;
 }
 
 std::vector<PromptKeys> ControlNet::prompt_keys(const Tensor& context) const {

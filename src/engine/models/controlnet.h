@@ -2,6 +2,7 @@
 // the UNet's skip connections. diffusers' ControlNetModel.
 #pragma once
 
+#include "engine/models/control_types.h"
 #include "engine/models/unet.h"
 
 namespace darkroom::engine {
@@ -21,9 +22,10 @@ class ControlNet {
   ControlNet(Network& network, const WeightSource& source, const ControlNetConfig& config, DType compute);
 
   std::vector<PromptKeys> prompt_keys(const Tensor& context) const;
-  std::vector<TimeRows> time_rows(const TimeInputs& inputs) const { return time_embedding_(inputs); }
-  // Once per generation: picture [N,8H,8W,3] f32 in [0,1] → [N,H,W,C0] f32.
-  Tensor embed(const Tensor& picture) const { return conditioning_embedding_(picture); }
+  // type: the kind of the picture, for a Union model (control_types.h); any for others.
+  std::vector<TimeRows> time_rows(TimeInputs inputs, int type = 0) const;
+  // Once per generation: pictures [N,8H,8W,3] f32 in [0,1] → [N,H,W,C0] f32.
+  Tensor embed(const Tensor& pictures, int type = 0) const;
 
   // One pass. With several nets, each adds to `sum`, which starts empty. scales: one for each skip connection and one,
   // the last, for the middle.
@@ -41,6 +43,7 @@ class ControlNet {
   Linear mid_zero_conv_;            // controlnet_mid_block
   TimeEmbedding time_embedding_;
   std::vector<Linear> prompt_projections_;
+  std::optional<ControlTypes> types_;  // of a Union model
 };
 
 }  // namespace darkroom::engine

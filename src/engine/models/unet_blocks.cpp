@@ -8,17 +8,6 @@
 namespace darkroom::engine {
 namespace {
 
-// cos and sin of t·10000^(−i/half): diffusers' get_timestep_embedding with flip_sin_to_cos and no frequency shift.
-void append_sinusoid(float value, std::int64_t channels, std::vector<float>& out) {
-  const std::int64_t half = channels / 2;
-  const auto angle = [&](std::int64_t i) {
-    const float exponent = -std::log(10000.0F) * static_cast<float>(i) / static_cast<float>(half);
-    return value * std::exp(exponent);
-  };
-  for (std::int64_t i = 0; i < half; ++i) out.push_back(std::cos(angle(i)));
-  for (std::int64_t i = 0; i < half; ++i) out.push_back(std::sin(angle(i)));
-}
-
 // sin and cos of 1000·(scale − 1) at frequencies from 1 down to 1/10000: diffusers' get_guidance_scale_embedding.
 std::vector<float> guidance_sinusoid(float guidance_scale, std::int64_t channels) {
   const std::int64_t half = channels / 2;
@@ -33,6 +22,16 @@ std::vector<float> guidance_sinusoid(float guidance_scale, std::int64_t channels
 }
 
 }  // namespace
+
+void append_sinusoid(float value, std::int64_t channels, std::vector<float>& out) {
+  const std::int64_t half = channels / 2;
+  const auto angle = [&](std::int64_t i) {
+    const float exponent = -std::log(10000.0F) * static_cast<float>(i) / static_cast<float>(half);
+    return value * std::exp(exponent);
+  };
+  for (std::int64_t i = 0; i < half; ++i) out.push_back(std::cos(angle(i)));
+  for (std::int64_t i = 0; i < half; ++i) out.push_back(std::sin(angle(i)));
+}
 
 ResnetBlock ResnetBlock::load(const Loader& loader, std::int64_t in, std::int64_t out, int groups, float epsilon,
                               UnetTables* tables) {
@@ -240,7 +239,7 @@ TimeEmbedding TimeEmbedding::load(const Loader& loader, const UnetConfig& config
 }
 
 std::vector<TimeRows> TimeEmbedding::operator()(const TimeInputs& inputs) const {
-  const auto& [timesteps, pooled, time_ids, guidance_scale] = inputs;
+  const auto& [timesteps, pooled, time_ids, guidance_scale, extra] = inputs;
   Backend& backend = linear_1.network->backend();
   const std::int64_t rows = pooled.dim(0);
   const std::size_t ids_per_row = time_ids.size() / static_cast<std::size_t>(rows);
@@ -281,7 +280,8 @@ std::vector<TimeRows> TimeEmbedding::operator()(const TimeInputs& inputs) const 
   // emb = time + added for every pair of step and row, then silu and all projections.
   const std::int64_t width = time_embedding.channels();
   const std::vector<float> by_step = to_host(time_embedding);
-  const std::vector<float> by_row = to_host(added_embedding);
+  std::vector<float> by_row = to_host(added_embedding);
+  for (std::size_t i = 0; i < by_row.size() && !extra.empty(); ++i) by_row[i] += extra[i % extra.size()];
   std::vector<float> sums;
   sums.reserve(static_cast<std::size_t>(steps * rows * width));
   for (std::int64_t s = 0; s < steps; ++s) {

@@ -127,7 +127,11 @@ struct TimeInputs {
   const Tensor& pooled;              // [N, P] f32
   std::span<const float> time_ids;   // [N, 5 or 6]
   float guidance_scale = 1.0F;       // for UNets that were distilled to take it as an input
+  std::span<const float> added = {};  // [T], on top of every row's embedding; or empty
 };
+
+// Appends cos and sin of value·10000^(−i/half): diffusers' get_timestep_embedding as SDXL's networks use it.
+void append_sinusoid(float value, std::int64_t channels, std::vector<float>& out);
 
 // time_embedding, add_embedding and every block's time_emb_proj, for all steps of a generation at once.
 struct TimeEmbedding {

@@ -36,17 +36,24 @@ std::vector<float> scales_of(std::size_t count, float scale, bool guess_mode) {
   return scales;
 }
 
-// [R,8h,8w,3] in [0,1], the same in every row, in the order of channels that the net wants.
-Tensor picture_rows(const Control& control, const ControlRun::Plan& plan, std::int64_t rows, std::string_view field) {
+// [1,8h,8w,3] in [0,1], in the order of channels that the net wants.
+Tensor picture_of(const Control& control, const ControlRun::Plan& plan, std::string_view field) {
   const Size size{.width = plan.shape.width * kLatentPixels, .height = plan.shape.height * kLatentPixels};
   const Image fitted = fit(control.map, size, plan.resize_mode, field);
-  std::vector<float> one = to_unit_floats(fitted);
+  std::vector<float> pixels = to_unit_floats(fitted);
   if (control.model->config.conditioning_is_bgr) {
-    for (std::size_t i = 0; i < one.size(); i += 3) std::swap(one[i], one[i + 2]);
+    for (std::size_t i = 0; i < pixels.size(); i += 3) std::swap(pixels[i], pixels[i + 2]);
   }
+  return from_host(control.model->network.backend(), pixels, {1, size.height, size.width, 3});
+}
+
+// [1, …] → [rows, …]
+Tensor repeated(const Tensor& one, std::int64_t rows) {
+  const std::vector<float> values = to_host(one);
   std::vector<float> all;
-  for (std::int64_t n = 0; n < rows; ++n) all.insert(all.end(), one.begin(), one.end());
-  return from_host(control.model->network.backend(), all, {rows, size.height, size.width, 3});
+  all.reserve(values.size() * static_cast<std::size_t>(rows));
+  for (std::int64_t n = 0; n < rows; ++n) all.insert(all.end(), values.begin(), values.end());
+  return from_host(one.backend(), all, {rows, one.dim(1), one.dim(2), one.channels()});
 }
 
 }  // namespace
@@ -63,7 +70,13 @@ std::vector<Control> read_controls(const GenerationSpec& spec,
       map = to_rgb(value_or_throw(preprocess(at_resolution(std::move(map), use.preprocess.resolution),
                                              use.preprocess.name, use.preprocess.arguments)));
     }
-    controls.push_back({.model = models[i], .use = use, .map = std::move(map)});
+    int type = 0;
+    if (models[i]->config.num_control_type > 0) {
+      const Result<int> index = control_type_index(use.type, models[i]->config.num_control_type);
+      if (!index) throw_failure(index.error().code, "controlnet/{}: {}", i, index.error().message);
+      type = *index;
+    }
+    controls.push_back({.model = models[i], .use = use, .type = type, .map = std::move(map)});
   }
   return controls;
 }
@@ -79,11 +92,11 @@ ControlRun::ControlRun(const Plan& plan) : rows_(plan.rows.count()) {
     ControlNetModel& model = *control.model;
     model.network.wrap = plan.wrap;
     Prepared prepared{.model = &model};
-    prepared.picture =
-        model.net.embed(picture_rows(control, plan, count, fmt::format("controlnet/{}/control_image", n)));
+    const std::string field = fmt::format("controlnet/{}/control_image", n);
+    prepared.picture = repeated(model.net.embed(picture_of(control, plan, field), control.type), count);
     prepared.prompt = model.net.prompt_keys(seen.context);
-    prepared.times =
-        model.net.time_rows({.timesteps = plan.timesteps, .pooled = seen.pooled, .time_ids = seen.time_ids});
+    prepared.times = model.net.time_rows(
+        {.timesteps = plan.timesteps, .pooled = seen.pooled, .time_ids = seen.time_ids}, control.type);
     prepared.scales = scales_of(model.net.scale_count(), control.use.scale, plan.guess_mode);
     for (std::size_t i = 0; i < plan.timesteps.size(); ++i) {
       // compat(diffusers): a pass that begins before the start or ends after the end goes without.

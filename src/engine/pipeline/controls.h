@@ -30,6 +30,7 @@ struct ControlNetModel final : LaidOutModel {
 struct Control {
   std::shared_ptr<ControlNetModel> model;
   ControlNetUse use;
+  int type = 0;  // of a Union model: which kind of picture
   Image map;  // RGB
 };
 

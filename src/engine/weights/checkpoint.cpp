@@ -288,6 +288,12 @@ Result<Checkpoint> open_folder(const fs::path& path, std::string_view variant) {
   return checkpoint;
 }
 
+// Kinds of pictures that a Union ControlNet knows, as its weights show; 0 for another ControlNet.
+std::int64_t control_types(const WeightSource& source) {
+  const auto info = source.info("task_embedding");
+  return info && info->shape.rank() == 2 ? info->shape[0] : 0;
+}
+
 // A ControlNet's config out of the shapes of a file with diffusers' names.
 Result<ControlNetConfig> infer_controlnet(const WeightSource& source) {
   const auto dim = [&](const std::string& name, int axis) -> std::int64_t {
@@ -329,15 +335,11 @@ Result<ControlNetConfig> infer_controlnet(const WeightSource& source) {
       count([](std::int64_t n) { return fmt::format("mid_block.attentions.0.transformer_blocks.{}.norm1.weight", n); });
   unet.mid_block_has_attention = middle > 0;
   if (middle > 0 && !unet.down_block_has_attention.back()) unet.transformer_layers_per_block.back() = middle;
-  // Six numbers beside the pooled text of OpenCLIP bigG.
-  constexpr std::int64_t kPooled = 1280;
-  const std::int64_t numbers = unet.projection_class_embeddings_input_dim - kPooled;
-  if (numbers <= 0 || numbers % 6 != 0) {
+  if (!set_time_id_channels(unet)) {
     return fail(ErrorCode::unsupported,
                 "{}: 'add_embedding' takes {} values; without a config.json that is no SDXL ControlNet",
                 source.describe(), unet.projection_class_embeddings_input_dim);
   }
-  unet.addition_time_embed_dim = numbers / 6;
   config.conditioning_channels = dim("controlnet_cond_embedding.conv_in.weight", 1);
   config.conditioning_embedding_out_channels = {dim("controlnet_cond_embedding.conv_in.weight", 0)};
   const std::int64_t blocks =
@@ -377,7 +379,9 @@ Result<ModelPart<VaeConfig>> open_vae(const fs::path& path) {
 Result<ModelPart<ControlNetConfig>> open_controlnet(const fs::path& path) {
   std::error_code ignored;
   if (fs::is_directory(path, ignored)) {
-    return open_part<ControlNetConfig>(path, kUnetStem, {}, parse_controlnet_config, nullptr);
+    auto part = open_part<ControlNetConfig>(path, kUnetStem, {}, parse_controlnet_config, nullptr);
+    if (part) part->config.num_control_type = control_types(*part->weights);
+    return part;
   }
   auto file = open_weight_file(path);
   if (!file) return tl::unexpected(std::move(file.error()));
@@ -387,11 +391,17 @@ Result<ModelPart<ControlNetConfig>> open_controlnet(const fs::path& path) {
   }
   if (what.family != Family::sdxl)
     return fail(ErrorCode::unsupported, "{} is not a ControlNet for SDXL", path.string());
+  for (const char* prefix : {"control_model.", ""}) {
+    if (file->weights->contains(fmt::format("{}input_hint_block.0.weight", prefix))) {
+      return view(file->weights, map_original_controlnet(*file->weights, prefix));
+    }
+  }
   if (!file->weights->contains("controlnet_cond_embedding.conv_in.weight")) {
-    return fail(ErrorCode::unsupported, "{}: a ControlNet without diffusers' names is not implemented", path.string());
+    return fail(ErrorCode::unsupported, "{}: a ControlNet that embeds no picture is not implemented", path.string());
   }
   auto config = infer_controlnet(*file->weights);
   if (!config) return tl::unexpected(std::move(config.error()));
+  config->num_control_type = control_types(*file->weights);
   return ModelPart<ControlNetConfig>{*std::move(config), file->weights};
 }
 

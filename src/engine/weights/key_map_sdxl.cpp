@@ -223,40 +223,83 @@ void walk_up(const Prefixed& part, const UnetConfig& config, Modules& modules) {
   }
 }
 
-}  // namespace
-
-Result<MappedPart<UnetConfig>> map_original_unet(const WeightSource& source, std::string_view prefix) {
-  Prefixed part(source, prefix);
-  MappedPart<UnetConfig> mapped;
-  UnetConfig& config = mapped.config;
+// What a UNet and a ControlNet share.
+void walk_contracting_half(Prefixed& part, UnetConfig& config, Modules& modules) {
   config.block_out_channels.clear();
   config.down_block_has_attention.clear();
   config.transformer_layers_per_block.clear();
   config.attention_head_dim.clear();
   config.in_channels = part.dim("input_blocks.0.0.weight", 1);
-  config.out_channels = part.dim("out.2.weight", 0);
   config.projection_class_embeddings_input_dim = part.dim("label_emb.0.0.weight", 1);
-  if (part.has("time_embed.cond_proj.weight")) config.time_cond_proj_dim = part.dim("time_embed.cond_proj.weight", 1);
-
-  Modules modules{{"time_embed.0", {"time_embedding.linear_1"}},
-                  {"time_embed.2", {"time_embedding.linear_2"}},
-                  {"time_embed.cond_proj", {"time_embedding.cond_proj"}},
-                  {"label_emb.0.0", {"add_embedding.linear_1"}},
-                  {"label_emb.0.2", {"add_embedding.linear_2"}},
-                  {"out.0", {"conv_norm_out"}},
-                  {"out.2", {"conv_out"}}};
+  modules["time_embed.0"] = {"time_embedding.linear_1"};
+  modules["time_embed.2"] = {"time_embedding.linear_2"};
+  modules["label_emb.0.0"] = {"add_embedding.linear_1"};
+  modules["label_emb.0.2"] = {"add_embedding.linear_2"};
   walk_down(part, config, modules);
   walk_middle(part, config, modules);
-  walk_up(part, config, modules);
+}
 
+void put_all(Prefixed& part, const Modules& modules, Entries& entries) {
   for (const std::string& name : part.names()) {
     std::string target = mapped_name(name, modules);
     if (target.empty()) {
       part.stray(name);
     } else {
-      put(mapped.entries, part, std::move(target), {.source = part.prefix() + name});
+      put(entries, part, std::move(target), {.source = part.prefix() + name});
     }
   }
+}
+
+}  // namespace
+
+bool set_time_id_channels(UnetConfig& config) {
+  constexpr std::int64_t kPooled = 1280;  // OpenCLIP bigG's summary of a text
+  constexpr std::int64_t kNumbers = 6;    // sizes and corner
+  const std::int64_t channels = config.projection_class_embeddings_input_dim - kPooled;
+  config.addition_time_embed_dim = channels / kNumbers;
+  return channels > 0 && channels % kNumbers == 0;
+}
+
+Result<MappedPart<UnetConfig>> map_original_unet(const WeightSource& source, std::string_view prefix) {
+  Prefixed part(source, prefix);
+  MappedPart<UnetConfig> mapped;
+  UnetConfig& config = mapped.config;
+  config.out_channels = part.dim("out.2.weight", 0);
+  if (part.has("time_embed.cond_proj.weight")) config.time_cond_proj_dim = part.dim("time_embed.cond_proj.weight", 1);
+  Modules modules{{"time_embed.cond_proj", {"time_embedding.cond_proj"}},
+                  {"out.0", {"conv_norm_out"}},
+                  {"out.2", {"conv_out"}}};
+  walk_contracting_half(part, config, modules);
+  walk_up(part, config, modules);
+  put_all(part, modules, mapped.entries);
+  return finish(part, std::move(mapped));
+}
+
+Result<MappedPart<ControlNetConfig>> map_original_controlnet(const WeightSource& source, std::string_view prefix) {
+  Prefixed part(source, prefix);
+  MappedPart<ControlNetConfig> mapped;
+  ControlNetConfig& config = mapped.config;
+  Modules modules{{"middle_block_out.0", {"controlnet_mid_block"}}};
+  walk_contracting_half(part, config.unet, modules);
+  if (!set_time_id_channels(config.unet)) {
+    part.refuse(ErrorCode::unsupported, fmt::format("'{}label_emb' takes {} values, an SDXL ControlNet 2816", prefix,
+                                                    config.unet.projection_class_embeddings_input_dim));
+  }
+  for (int i = 0; part.has(fmt::format("zero_convs.{}.0.weight", i)); ++i) {
+    modules[fmt::format("zero_convs.{}.0", i)] = {fmt::format("controlnet_down_blocks.{}", i)};
+  }
+  // Convolutions stand at even numbers, activations between them.
+  const auto hint = [](int n) { return fmt::format("input_hint_block.{}", 2 * n); };
+  const int hints = part.count([&](int n) { return hint(n) + ".weight"; });
+  config.conditioning_channels = part.dim("input_hint_block.0.weight", 1);
+  config.conditioning_embedding_out_channels = {part.dim("input_hint_block.0.weight", 0)};
+  modules[hint(0)] = {"controlnet_cond_embedding.conv_in"};
+  for (int n = 1; n + 1 < hints; ++n) {
+    modules[hint(n)] = {fmt::format("controlnet_cond_embedding.blocks.{}", n - 1)};
+    if (n % 2 == 0) config.conditioning_embedding_out_channels.push_back(part.dim(hint(n) + ".weight", 0));
+  }
+  modules[hint(hints - 1)] = {"controlnet_cond_embedding.conv_out"};
+  put_all(part, modules, mapped.entries);
   return finish(part, std::move(mapped));
 }
 

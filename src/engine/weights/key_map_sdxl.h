@@ -20,6 +20,11 @@ struct MappedPart {
 // `prefix` is where the part lies: "model.diffusion_model." and so on, with the final dot.
 // Errors: corrupt_data (a tensor that the layout needs is missing), unsupported (an architecture the engine has not).
 Result<MappedPart<UnetConfig>> map_original_unet(const WeightSource& source, std::string_view prefix);
+// Of a ControlNet without a config: how wide each of the six numbers beside the pooled text is embedded. False where
+// that does not come out even.
+bool set_time_id_channels(UnetConfig& config);
+// lllyasviel's ControlNet: "control_model." or no prefix.
+Result<MappedPart<ControlNetConfig>> map_original_controlnet(const WeightSource& source, std::string_view prefix);
 Result<MappedPart<VaeConfig>> map_original_vae(const WeightSource& source, std::string_view prefix);
 // Open CLIP: fused in_proj, text_projection stored transposed.
 Result<MappedPart<ClipTextConfig>> map_openclip_text(const WeightSource& source, std::string_view prefix);

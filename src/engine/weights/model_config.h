@@ -39,6 +39,8 @@ struct ControlNetConfig {
   std::int64_t conditioning_channels = 3;
   std::vector<std::int64_t> conditioning_embedding_out_channels = {16, 32, 96, 256};
   bool conditioning_is_bgr = false;  // controlnet_conditioning_channel_order
+  // Kinds of pictures that a Union model (ControlNetUnionModel) can be told apart; 0: the model is for one kind.
+  std::int64_t num_control_type = 0;
   bool operator==(const ControlNetConfig&) const = default;
 };
 
