@@ -241,6 +241,7 @@ void fields(Io& io, Of<Progress> auto& progress) {
   io.required("step", progress.step);
   io.required("steps", progress.steps);
   io.required("seconds_left", progress.seconds_left);
+  io.field("preview", progress.preview);
 }
 
 template <class Io>

@@ -216,6 +216,7 @@ struct Progress {
   int step = 0;               // finished ones
   int steps = 0;              // 0 outside of denoising
   double seconds_left = 0.0;  // of denoising, as far as known
+  std::string preview;        // a data: URI; empty: none now
 };
 
 enum class LogLevel : std::uint8_t { info, warning, error };

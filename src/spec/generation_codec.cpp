@@ -189,12 +189,13 @@ void micro_conditioning_fields(Io& io, auto& micro) {
 }
 
 template <class Io>
-void output_fields(Io& io, auto& spec) {
+void output_fields(Io& io, auto& spec, int max_steps) {
   auto& output = spec.output;
   io.field("format", output.format);
   io.field("quality", output.quality, between(1, 100));
   io.field("save_path", output.path, max_bytes(kNameBytes));
   io.field("embed_parameters", output.embed_parameters);
+  io.field("preview_every", output.preview_every, between(0, max_steps));
   io.field("save_control_maps", output.save_control_maps);
   bool upscale = Io::kReading || spec.upscale.has_value();
   io.optional("upscale", spec.upscale, [&](Io& inner, auto& use) {
@@ -328,7 +329,7 @@ void generation_fields(Io& io, auto& spec, auto& job, const Context& context) {
       }
     }
   });
-  io.object("output", [&](Io& in) { output_fields(in, spec); });
+  io.object("output", [&](Io& in) { output_fields(in, spec, limits.max_steps); });
   io.object("metadata", [&](Io& in) {
     in.field("priority", job.priority);
     in.field("timeout", job.timeout, between(1, limits.max_timeout));

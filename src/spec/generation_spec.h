@@ -143,8 +143,9 @@ struct OutputChoice {
   int quality = 95;  // 1…100, jpeg and webp
   std::string path;  // of the first picture; several get -0, -1, … before the extension
   bool embed_parameters = true;
-  bool save_control_maps =
-      false;  // the control pictures as preprocessed, beside the pictures, as FILE-control-0.png, …
+  int preview_every = 0;  // steps between small pictures in the progress; 0: none
+  // The control pictures as preprocessed, beside the pictures: FILE-control-0.png, …
+  bool save_control_maps = false;
 };
 
 struct GenerationSpec {

@@ -11,6 +11,9 @@
 #include <unistd.h>
 
 #include "base/overloaded.h"
+#include "base/text.h"
+#include "engine/image/codec.h"
+#include "engine/image/latent_preview.h"
 #include "worker/memory.h"
 
 namespace darkroom {
@@ -39,7 +42,11 @@ Response answered(std::string request_id, ResponseData data) {
 // Tells the other side how far the job is.
 class Worker::JobProgress final : public engine::ProgressSink {
  public:
-  JobProgress(Worker& worker, std::string request_id) : worker_(worker), request_id_(std::move(request_id)) {}
+  JobProgress(Worker& worker, const QueuedJob& job) : worker_(worker), request_id_(job.request_id) {
+    if (const auto* generation = std::get_if<GenerationRequest>(&job.job)) {
+      preview_every_ = generation->spec.output.preview_every;
+    }
+  }
 
   void stage(std::string_view name) override {
     stage_ = name;
@@ -50,13 +57,26 @@ class Worker::JobProgress final : public engine::ProgressSink {
         Event{request_id_, Progress{.stage = stage_,
                                     .step = progress.step,
                                     .steps = progress.steps,
-                                    .seconds_left = (progress.steps - progress.step) * progress.seconds_per_step}});
+                                    .seconds_left = (progress.steps - progress.step) * progress.seconds_per_step,
+                                    .preview = preview(progress)}});
   }
 
  private:
+  std::string preview(const engine::StepProgress& progress) const {
+    if (preview_every_ == 0 || progress.step % preview_every_ != 0 || progress.latents.empty()) return "";
+    constexpr int kQuality = 80;
+    const std::size_t first = progress.latents.size() / static_cast<std::size_t>(progress.picture_count);
+    const auto jpeg = engine::encode_jpeg(
+        engine::latent_preview(progress.latents.first(first), progress.latent_height, progress.latent_width), kQuality);
+    if (!jpeg) return "";
+    return "data:image/jpeg;base64," +
+           encode_base64(std::string_view(reinterpret_cast<const char*>(jpeg->data()), jpeg->size()));
+  }
+
   Worker& worker_;
   std::string request_id_;
   std::string stage_;
+  int preview_every_ = 0;
 };
 
 Worker::Worker(const Config& config, ModelDirectories::Reach reach, const WorkerFds& fds)
@@ -278,7 +298,7 @@ void Worker::run_jobs() {
   while (const std::optional<QueuedJob> job = next_job()) {
     wake_reader();                                         // there may be a deadline now
     const std::shared_ptr<RunningJob> running = running_;  // only this thread replaces it
-    JobProgress progress(*this, job->request_id);
+    JobProgress progress(*this, *job);
     Response response = runner_.run(job->request_id, job->job, progress, running->cancel);
     {
       const std::lock_guard lock(mutex_);

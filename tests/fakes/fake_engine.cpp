@@ -83,12 +83,18 @@ GenerationResult Engine::generate(const GenerationSpec& spec, ProgressSink& prog
   while (asks(spec, "hang")) std::this_thread::sleep_for(std::chrono::seconds(1));
 
   progress.stage("denoise");
+  const std::vector<float> latents(static_cast<std::size_t>(spec.batch_size) * 2 * 3 * 4, 0.5F);
   const double seconds_per_step = asks(spec, "slow") ? 0.02 : 0.0;
   for (int step = 1; step <= spec.steps; ++step) {
     cancel.throw_if_cancelled();
     std::this_thread::sleep_for(std::chrono::duration<double>(seconds_per_step));
-    progress.step(
-        {.step = step, .steps = spec.steps, .picture_count = spec.batch_size, .seconds_per_step = seconds_per_step});
+    progress.step({.step = step,
+                   .steps = spec.steps,
+                   .picture_count = spec.batch_size,
+                   .seconds_per_step = seconds_per_step,
+                   .latents = latents,
+                   .latent_height = 2,
+                   .latent_width = 3});
   }
   cancel.throw_if_cancelled();
   GenerationResult result;

@@ -29,8 +29,9 @@ ControlNet::ControlNet(Network& network, const WeightSource& source, const Contr
     : config_(config) {
   const Loader root(network, source, compute);
   UnetTables tables;
-  conv_in_ = Conv2d::load(root / "conv_in", {.in = config.unet.in_channels, .out = config.unet.block_out_channels[0]});
-  conditioning_embedding_ = ConditioningEmbedding::load(root / "controlnet_cond_embedding", config);
+  conv_in_ = Conv2d::load(root.sensitive() / "conv_in",
+                          {.in = config.unet.in_channels, .out = config.unet.block_out_channels[0]});
+  conditioning_embedding_ = ConditioningEmbedding::load(root.sensitive() / "controlnet_cond_embedding", config);
   encoder_ = Encoder::load(root, config.unet, tables);
   std::vector<std::int64_t> widths{config.unet.block_out_channels[0]};
   for (const DownBlock& block : encoder_.down_blocks) {
@@ -45,7 +46,7 @@ ControlNet::ControlNet(Network& network, const WeightSource& source, const Contr
     types_ = ControlTypes::load(root, config.num_control_type, config.unet.block_out_channels[0],
                                 config.unet.addition_time_embed_dim);
   }
-  time_embedding_ = TimeEmbedding::load(root, config.unet, tables);
+  time_embedding_ = TimeEmbedding::load(root.sensitive(), config.unet, tables);
   prompt_projections_ = std::move(tables.prompt_projections);
 }
 

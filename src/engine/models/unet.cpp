@@ -12,7 +12,7 @@ Unet::Unet(Network& network, const WeightSource& source, const UnetConfig& confi
   const auto epsilon = static_cast<float>(config.norm_eps);
   UnetTables tables;
 
-  conv_in_ = Conv2d::load(root / "conv_in", {.in = config.in_channels, .out = channels[0]});
+  conv_in_ = Conv2d::load(root.sensitive() / "conv_in", {.in = config.in_channels, .out = channels[0]});
   encoder_ = Encoder::load(root, config, tables);
 
   // The widths of the skip connections, last made first used.
@@ -42,8 +42,8 @@ Unet::Unet(Network& network, const WeightSource& source, const UnetConfig& confi
     up_blocks_.push_back(std::move(block));
   }
   conv_norm_out_ = GroupNorm::load(root / "conv_norm_out", channels[0], groups, epsilon);
-  conv_out_ = Conv2d::load(root / "conv_out", {.in = channels[0], .out = config.out_channels});
-  time_embedding_ = TimeEmbedding::load(root, config, tables);
+  conv_out_ = Conv2d::load(root.sensitive() / "conv_out", {.in = channels[0], .out = config.out_channels});
+  time_embedding_ = TimeEmbedding::load(root.sensitive(), config, tables);
   prompt_projections_ = std::move(tables.prompt_projections);
 }
 

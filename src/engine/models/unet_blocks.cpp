@@ -46,7 +46,7 @@ ResnetBlock ResnetBlock::load(const Loader& loader, std::int64_t in, std::int64_
   if (tables != nullptr) {
     for (const std::int64_t width : tables->time_channels) block.time_begin += width;
     tables->time_channels.push_back(out);
-    tables->time_projections.push_back(loader / "time_emb_proj");
+    tables->time_projections.push_back(loader.sensitive() / "time_emb_proj");
   }
   return block;
 }
@@ -85,7 +85,8 @@ Attention Attention::load(const Loader& loader, std::int64_t channels, int heads
   } else {
     attention.to_q = Linear::load(q, channels, channels, /*has_bias=*/false);
     attention.prompt_index = static_cast<int>(tables->prompt_projections.size());
-    tables->prompt_projections.push_back(Linear::load_joined({k, v}, context_channels, channels, /*has_bias=*/false));
+    tables->prompt_projections.push_back(
+        Linear::load_joined({k.sensitive(), v.sensitive()}, context_channels, channels, /*has_bias=*/false));
   }
   attention.to_out = Linear::load(loader / "to_out" / 0, channels, channels);
   return attention;

@@ -104,9 +104,9 @@ Loader Loader::operator/(std::string_view name) const {
   return below;
 }
 
-Loader Loader::with_compute(DType compute) const {
+Loader Loader::sensitive() const {
   Loader other = *this;
-  other.compute_ = compute;
+  if (compute_ == DType::i8) other.compute_ = DType::bf16;
   return other;
 }
 

@@ -122,7 +122,8 @@ class Loader {
 
   Loader operator/(std::string_view name) const;
   Loader operator/(int index) const { return *this / std::to_string(index); }
-  Loader with_compute(DType compute) const;
+  // The same place, for layers that would suffer from 8-bit products: bfloat16 where the rest computes in int8.
+  Loader sensitive() const;
 
   DType compute() const { return compute_; }
   Network& network() const { return *network_; }

@@ -6,7 +6,8 @@
 namespace darkroom::engine {
 
 struct ComputeTypes {
-  DType model = DType::f32;  // text encoders, UNet, ControlNets
+  DType text = DType::f32;   // text encoders
+  DType model = DType::f32;  // UNet, ControlNets
   DType vae = DType::f32;
   bool operator==(const ComputeTypes&) const = default;
 };

@@ -42,7 +42,8 @@ struct Engine::State {
       case Precision::bfloat16:
         return DType::bf16;
       case Precision::int8:
-        return DType::i8;
+        if (backend->has_fast(DType::i8)) return DType::i8;
+        throw_failure(ErrorCode::unsupported, "precision int8: this machine has no fast 8-bit products (AVX512-VNNI)");
       case Precision::automatic:
         break;
     }
@@ -51,7 +52,9 @@ struct Engine::State {
 
   ComputeTypes compute_types(Precision model, Precision vae) const {
     const DType type = compute_type(model);
-    return {.model = type, .vae = vae == Precision::automatic ? type : compute_type(vae)};
+    // Text encoders are a moment's work, and a decoder's 8-bit errors are seen: int8 is for the UNet.
+    const DType finer = type == DType::i8 ? compute_type(Precision::automatic) : type;
+    return {.text = finer, .model = type, .vae = vae == Precision::automatic ? finer : compute_type(vae)};
   }
 
   // Laid-out bytes of a checkpoint whose weights take `file_bytes` on disk, nearly always in two bytes each.
@@ -66,13 +69,13 @@ struct Engine::State {
   }
 
   std::shared_ptr<Autoencoder> vae(const std::filesystem::path& path, DType type) {
-    return get<Autoencoder>({ModelRole::vae, path, {.model = type, .vae = type}}, type, [&] {
+    return get<Autoencoder>({ModelRole::vae, path, {.text = type, .model = type, .vae = type}}, type, [&] {
       return std::make_shared<Autoencoder>(*backend, value_or_throw(open_vae(path)), type);
     });
   }
 
   std::shared_ptr<ControlNetModel> controlnet(const std::filesystem::path& path, DType type) {
-    return get<ControlNetModel>({ModelRole::controlnet, path, {.model = type, .vae = type}}, type, [&] {
+    return get<ControlNetModel>({ModelRole::controlnet, path, {.text = type, .model = type, .vae = type}}, type, [&] {
       return std::make_shared<ControlNetModel>(*backend, value_or_throw(open_controlnet(path)), type);
     });
   }

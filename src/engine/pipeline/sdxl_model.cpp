@@ -16,14 +16,14 @@ TextEncoder load_text_encoder(Backend& backend, const ModelPart<ClipTextConfig>&
 SdxlModel::SdxlModel(Backend& backend, Checkpoint files, const ComputeTypes& compute_types)
     : checkpoint(std::move(files)),
       types(compute_types),
-      text_encoder_2(load_text_encoder(backend, checkpoint.text_encoder_2, types.model,
+      text_encoder_2(load_text_encoder(backend, checkpoint.text_encoder_2, types.text,
                                        checkpoint.tokenizer_2
                                            ? value_or_throw(ClipTokenizer::open(*checkpoint.tokenizer_2))
                                            : ClipTokenizer::clip_g())),
       unet_network(std::make_unique<Network>(backend)) {
   if (checkpoint.text_encoder) {
     text_encoder = load_text_encoder(
-        backend, *checkpoint.text_encoder, types.model,
+        backend, *checkpoint.text_encoder, types.text,
         checkpoint.tokenizer ? value_or_throw(ClipTokenizer::open(*checkpoint.tokenizer)) : ClipTokenizer::clip_l());
   }
   unet = std::make_unique<Unet>(*unet_network, *checkpoint.unet.weights, checkpoint.unet.config, types.model);

@@ -250,7 +250,7 @@ GenerationSpec full_spec() {
       .precision = Precision::float32,
       .vae_precision = Precision::bfloat16,
       .vae_tile = 64,
-      .output = {ImageFormat::webp, 80, "x.webp", false, true},
+      .output = {ImageFormat::webp, 80, "x.webp", false, 5, true},
   };
 }
 

@@ -164,6 +164,21 @@ TEST_F(WorkerTest, AnInferenceRequestGetsProgressForEveryStepAndThenItsPictures)
   EXPECT_THAT(files_in_outputs(), ElementsAre("job-0.png", "job-1.png"));
 }
 
+TEST_F(WorkerTest, PreviewsComeAsOftenAsAskedFor) {
+  start();
+  generate("job", "a cat", {{"output", {{"preview_every", 2}}}});
+  std::vector<int> with_preview;
+  json message = next();
+  for (; message.contains("message_type"); message = next()) {
+    const std::string preview = message["data"].value("preview", "");
+    if (preview.empty()) continue;
+    with_preview.push_back(message["data"]["step"]);
+    EXPECT_TRUE(preview.starts_with("data:image/jpeg;base64,/9j/")) << preview;
+  }
+  EXPECT_TRUE(message["success"]);
+  EXPECT_THAT(with_preview, ElementsAre(2));
+}
+
 TEST_F(WorkerTest, StatusIsAnsweredWhileAJobRuns) {
   start();
   generate("job", "slow", {{"num_inference_steps", 100}});
