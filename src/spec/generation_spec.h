@@ -147,6 +147,8 @@ struct OutputChoice {
       false;  // the control pictures as preprocessed, beside the pictures, as FILE-control-0.png, …
 };
 
+constexpr int kMinVaeTile = 16;  // latents
+
 struct GenerationSpec {
   // Models, by path or name.
   std::string model;
@@ -198,7 +200,7 @@ struct GenerationSpec {
   // How.
   Precision precision = Precision::automatic;
   Precision vae_precision = Precision::automatic;
-  int vae_tile = 0;  // latent tile side; 0: tile only where memory demands it
+  int vae_tile = 0;  // latent tile side, at least kMinVaeTile; 0: tile only where memory demands it
   OutputChoice output;
 };
 
