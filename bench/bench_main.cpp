@@ -18,6 +18,7 @@
 #include "engine/backend/ops.h"
 #include "engine/models/clip_text.h"
 #include "engine/models/unet.h"
+#include "engine/models/upscaler.h"
 #include "engine/models/vae.h"
 #include "engine/weights/checkpoint.h"
 
@@ -83,6 +84,47 @@ class Report {
   double peak_;
 };
 
+// An RRDBNet of the given size with made-up weights, the same for each layer.
+ModelPart<UpscalerConfig> some_rrdbnet(const RrdbnetConfig& config) {
+  const std::int64_t width = config.num_feat, growth = config.num_grow_ch;
+  const auto values = std::make_shared<std::vector<float>>(bench::some_values((width + 4 * growth) * width * 9, 0.01F));
+  std::vector<HostTensor> tensors;
+  const auto add = [&](const std::string& layer, std::int64_t in, std::int64_t out) {
+    for (const auto& [tensor, shape] : {std::pair("weight", Shape{out, in, 3, 3}), {"bias", Shape{out}}}) {
+      tensors.push_back({.name = layer + "." + tensor,
+                         .dtype = DType::f32,
+                         .shape = shape,
+                         .data = reinterpret_cast<const std::byte*>(values->data()),
+                         .owner = values});
+    }
+  };
+  add("conv_first", 3, width);
+  add("conv_body", width, width);
+  for (int i = 1; i <= config.doublings; ++i) add("conv_up" + std::to_string(i), width, width);
+  add("conv_hr", width, width);
+  add("conv_last", width, 3);
+  for (int block = 0; block < config.num_block; ++block) {
+    for (int rdb = 1; rdb <= 3; ++rdb) {
+      for (int conv = 1; conv <= 5; ++conv) {
+        add(fmt::format("body.{}.rdb{}.conv{}", block, rdb, conv), width + (conv - 1) * growth,
+            conv == 5 ? width : growth);
+      }
+    }
+  }
+  return {.config = config, .weights = value_or_throw(TensorMap::make("made-up weights", std::move(tensors)))};
+}
+
+void run_upscaler(Backend& backend, DType compute, int runs, Report& report) {
+  constexpr int kSide = 256;
+  Network network(backend);
+  // Upscalers have no int8.
+  const auto upscaler = make_upscaler(network, some_rrdbnet({}), compute == DType::i8 ? DType::bf16 : compute);
+  const std::vector<float> picture(std::size_t{3} * kSide * kSide, 0.5F);
+  const double seconds = bench::best_seconds(runs, [&] { (*upscaler)(picture, kSide, kSide); });
+  report.pass("RRDBNet x4 256²", seconds, 1e-9 * static_cast<double>(network.flops()) / (runs + 1));
+  backend.trim();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) try {
@@ -94,6 +136,7 @@ int main(int argc, char** argv) try {
   int threads = 0;
   int runs = 3;
   bool only_peak = false;
+  bool only_upscaler = false;
   app.add_option("checkpoint", checkpoint_path,
                  "A checkpoint; darkroom-make-model writes one from tests/reference/full-size");
   app.add_option("--precision", precision, "bfloat16, float32 or int8")
@@ -104,6 +147,7 @@ int main(int argc, char** argv) try {
   app.add_option("--runs", runs, "Timed runs of each pass, the fastest counts")->capture_default_str();
   app.add_option("--json", json_path, "Also write the figures to this file");
   app.add_flag("--peak", only_peak, "Measure only the machine's peak");
+  app.add_flag("--upscaler", only_upscaler, "Measure only an upscaler, whose weights are made up");
   CLI11_PARSE(app, argc, argv);
 
   const auto backend = make_cpu_backend({.threads = threads, .instruction_set = ""});
@@ -119,12 +163,16 @@ int main(int argc, char** argv) try {
               peak.gemm, peak.conv, peak.instructions, peak.highest());
   backend->trim();
   if (only_peak) return 0;
+  Report report(peak.highest());
+  if (only_upscaler) {
+    run_upscaler(*backend, compute, runs, report);
+    return 0;
+  }
   if (checkpoint_path.empty()) {
-    static_cast<void>(std::fprintf(stderr, "darkroom-bench: a checkpoint is needed, or --peak\n"));
+    static_cast<void>(std::fprintf(stderr, "darkroom-bench: a checkpoint is needed, or --peak or --upscaler\n"));
     return 2;
   }
 
-  Report report(peak.highest());
   json summary;
   forget_pages(checkpoint_path);
   const double read = seconds_once([&] { read_through(checkpoint_path); });
@@ -174,6 +222,8 @@ int main(int argc, char** argv) try {
     report.pass("VAE decode " + std::to_string(size) + "²", seconds,
                 1e-9 * static_cast<double>(vae_network.flops() - before) / 2);
   }
+  backend->trim();
+  run_upscaler(*backend, compute, runs, report);
   std::printf("peak memory %.2f GiB, of which mapped files count\n", peak_memory_gib());
   if (!json_path.empty()) {
     summary = {{"precision", precision},

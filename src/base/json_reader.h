@@ -51,6 +51,13 @@ inline auto multiple_of(int divisor) {
   };
 }
 
+inline auto zero_or_at_least(int least) {
+  return [least](int value) -> std::string {
+    if (value == 0 || value >= least) return "";
+    return fmt::format("is {}, must be 0 or at least {}", value, least);
+  };
+}
+
 inline auto not_empty() {
   return [](const std::string& value) -> std::string {
     return value.find_first_not_of(" \t\r\n") == std::string::npos ? "must not be empty" : "";

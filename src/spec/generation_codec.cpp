@@ -319,7 +319,7 @@ void generation_fields(Io& io, auto& spec, auto& job, const Context& context) {
   io.object("precision", [&](Io& in) {
     precision(in, "dtype", spec.precision, context);
     precision(in, "vae_dtype", spec.vae_precision, context);
-    in.field("vae_tile", spec.vae_tile, between(0, limits.max_side));
+    in.field("vae_tile", spec.vae_tile, between(0, limits.max_side), zero_or_at_least(kMinVaeTile));
     // What these save is saved in every case: weights lie in main memory, attention is computed in tiles, and
     // pictures are decoded one at a time.
     if constexpr (Io::kReading) {

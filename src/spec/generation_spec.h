@@ -148,6 +148,8 @@ struct OutputChoice {
   bool save_control_maps = false;
 };
 
+constexpr int kMinVaeTile = 16;  // latents
+
 struct GenerationSpec {
   // Models, by path or name.
   std::string model;
@@ -199,7 +201,7 @@ struct GenerationSpec {
   // How.
   Precision precision = Precision::automatic;
   Precision vae_precision = Precision::automatic;
-  int vae_tile = 0;  // latent tile side; 0: tile only where memory demands it
+  int vae_tile = 0;  // latent tile side, at least kMinVaeTile; 0: tile only where memory demands it
   OutputChoice output;
 };
 

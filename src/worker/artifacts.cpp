@@ -143,18 +143,25 @@ Result<std::vector<std::string>> write_control_maps(const fs::path& first, const
 
 std::string parameters_text(const GenerationSpec& spec, const engine::GeneratedPicture& picture,
                             const std::string& scheduler) {
+  // What the prompt made; an upscaled picture is larger.
+  const int width = spec.upscale ? spec.width : picture.width;
+  const int height = spec.upscale ? spec.height : picture.height;
   engine::Infotext info{.prompt = spec.prompt,
                         .negative_prompt = spec.negative_prompt.value_or(""),
                         .settings = {{"Steps", fmt::to_string(spec.steps)},
                                      {"Sampler", scheduler},
                                      {"CFG scale", fmt::to_string(spec.guidance_scale)},
                                      {"Seed", fmt::to_string(picture.seed)},
-                                     {"Size", fmt::format("{}x{}", picture.width, picture.height)},
+                                     {"Size", fmt::format("{}x{}", width, height)},
                                      {"Model", fs::path(spec.model).stem().string()}}};
   if (!spec.vae.empty()) info.settings.emplace_back("VAE", fs::path(spec.vae).filename().string());
   if (spec.init_image) info.settings.emplace_back("Denoising strength", fmt::to_string(spec.strength));
   // compat(webui): counts from the last layer, and SDXL's penultimate one is 2.
   if (spec.clip_skip > 0) info.settings.emplace_back("Clip skip", fmt::to_string(spec.clip_skip + 2));
+  if (spec.upscale) {
+    info.settings.emplace_back("Postprocess upscale by", fmt::to_string(spec.upscale->factor));
+    info.settings.emplace_back("Postprocess upscaler", fs::path(spec.upscale->model).stem().string());
+  }
   info.settings.emplace_back("Version", "darkroom " DARKROOM_VERSION);
   return to_infotext(info);
 }

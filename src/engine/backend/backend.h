@@ -24,7 +24,7 @@ enum class Activation : std::uint8_t {
   gelu,        // x·Φ(x), the exact one with erf
   quick_gelu,  // x·σ(1.702·x), OpenAI CLIP
   relu,
-  leaky_relu,  // slope 0.2, RRDBNet
+  leaky_relu,  // x below 0 times a slope: 0.2 (RRDBNet), or a convolution's own for each channel (PReLU)
 };
 
 // How a weight will be used; decides its layout.
@@ -83,6 +83,7 @@ struct Conv2dArgs {
   const Tensor* row_bias = nullptr;  // [N, O] f32, one a picture: the time embedding; rows may be strided
   const Tensor* residual = nullptr;  // shape of y, f32 or bf16; may be y itself
   Activation activation = Activation::none;
+  const Tensor* slopes = nullptr;  // [O] f32, leaky_relu's
   float scale = 1.0F;
   int stride = 1;
   Padding padding;      // 1 on each side for conv2d_upsample2x (of the doubled picture)

@@ -139,6 +139,10 @@ void conv2d_into(const Tensor& x, const PackedWeight& weight, const Conv2dOption
     require_same_shape("conv2d", "row_bias", *options.row_bias, {x.dim(0), weight.out});
     require(options.row_bias->dtype() == DType::f32, "conv2d: row_bias is not float32");
   }
+  if (options.slopes != nullptr) {
+    require_vector("conv2d", "slopes", *options.slopes, weight.out);
+    require(options.activation == Activation::leaky_relu, "conv2d: slopes for another activation than leaky_relu");
+  }
   if (options.residual != nullptr) require_same_shape("conv2d", "residual", *options.residual, shape);
   x.backend().conv2d({.x = x,
                       .weight = weight,
@@ -146,6 +150,7 @@ void conv2d_into(const Tensor& x, const PackedWeight& weight, const Conv2dOption
                       .row_bias = options.row_bias,
                       .residual = options.residual,
                       .activation = options.activation,
+                      .slopes = options.slopes,
                       .scale = options.scale,
                       .stride = options.stride,
                       .padding = options.padding,
@@ -199,6 +204,11 @@ void copy_into(const Tensor& x, const Tensor& out) {
 
 Tensor convert(const Tensor& x, DType out) {
   return x.dtype() == out && x.contiguous() ? x : activate(x, Activation::none, out);
+}
+
+void convert_into(const Tensor& x, const Tensor& out) {
+  require_same_shape("convert", "out", out, x.shape());
+  x.backend().activate(x, Activation::none, out);
 }
 
 Tensor add(const Tensor& a, const Tensor& b, float scale_b, float scale_a) {

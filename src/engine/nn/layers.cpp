@@ -74,6 +74,7 @@ Conv2dOptions Conv2d::options(const Conv2dCall& call) const {
           .row_bias = call.row_bias,
           .residual = call.residual,
           .activation = call.activation,
+          .slopes = call.slopes,
           .scale = call.scale,
           .stride = stride,
           .padding = padding,
@@ -100,16 +101,25 @@ void Conv2d::into(const Tensor& x, const Conv2dCall& call, const Tensor& out) co
 
 Upsample2D Upsample2D::load(const Loader& loader, std::int64_t channels, bool any_size) {
   const Loader conv = loader / "conv";
-  const TensorName name{conv.full_name("weight"), {channels, channels, 3, 3}};
-  return {.doubled = conv.matrix({name}, WeightUse::conv2d_upsample2x),
-          .plain = any_size ? conv.matrix({name}, WeightUse::conv2d) : nullptr,
-          .bias = load_bias(conv, channels, true),
-          .network = &loader.network()};
+  Upsample2D layer = load_doubling(conv, channels);
+  if (any_size) {
+    layer.plain = conv.matrix({{conv.full_name("weight"), {channels, channels, 3, 3}}}, WeightUse::conv2d);
+  }
+  return layer;
 }
 
-Tensor Upsample2D::operator()(const Tensor& x, std::int64_t height, std::int64_t width,
-                              std::optional<DType> out) const {
+Upsample2D Upsample2D::load_doubling(const Loader& conv, std::int64_t channels) {
+  return {
+      .doubled = conv.matrix({{conv.full_name("weight"), {channels, channels, 3, 3}}}, WeightUse::conv2d_upsample2x),
+      .plain = nullptr,
+      .bias = load_bias(conv, channels, true),
+      .network = &conv.network()};
+}
+
+Tensor Upsample2D::operator()(const Tensor& x, std::int64_t height, std::int64_t width, std::optional<DType> out,
+                              Activation activation) const {
   Conv2dOptions options{.bias = values_of(bias),
+                        .activation = activation,
                         .padding = {1, 1, 1, 1},
                         .wrap_x = network->wrap.x,
                         .wrap_y = network->wrap.y,

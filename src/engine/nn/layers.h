@@ -39,6 +39,7 @@ struct Conv2dCall {
   const Tensor* row_bias = nullptr;  // [N, O], one a picture
   const Tensor* residual = nullptr;
   Activation activation = Activation::none;
+  const Tensor* slopes = nullptr;  // [O], leaky_relu's
   float scale = 1.0F;
   std::optional<DType> out;
 };
@@ -74,9 +75,13 @@ struct Upsample2D {
   std::shared_ptr<Vector> bias;
   Network* network = nullptr;
 
+  // The convolution lies at loader / "conv".
   static Upsample2D load(const Loader& loader, std::int64_t channels, bool any_size);
+  // The convolution lies at `conv`; results are exactly twice the size.
+  static Upsample2D load_doubling(const Loader& conv, std::int64_t channels);
   // [N,h,w,C] → [N,height,width,C], with height in {2h, 2h−1} and width in {2w, 2w−1}
-  Tensor operator()(const Tensor& x, std::int64_t height, std::int64_t width, std::optional<DType> out = {}) const;
+  Tensor operator()(const Tensor& x, std::int64_t height, std::int64_t width, std::optional<DType> out = {},
+                    Activation activation = Activation::none) const;
 };
 
 struct GroupNormCall {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/pipeline/vae_tiles.h"
+
 namespace darkroom::engine {
 
 Autoencoder::Autoencoder(Backend& backend, const ModelPart<VaeConfig>& part, DType compute)
@@ -11,9 +13,9 @@ Autoencoder::Autoencoder(Backend& backend, const ModelPart<VaeConfig>& part, DTy
       decoder(network, *part.weights, part.config, compute),
       encoder(network, *part.weights, part.config, compute) {}
 
-LatentDistribution Autoencoder::encode(std::span<const float> pixels, int height, int width) {
-  const Tensor picture = from_host(network.backend(), pixels, {1, height, width, config.in_channels});
-  const std::vector<float> moments = to_host(network.finite("vae", [&] { return encoder(picture); }));
+LatentDistribution Autoencoder::encode(std::span<const float> pixels, const LatentShape& shape, int tile,
+                                       const CancelToken& cancel) {
+  const std::vector<float> moments = encode_tiled(*this, pixels, shape, tile, cancel);
   const auto channels = static_cast<std::size_t>(config.latent_channels);
   LatentDistribution distribution;
   for (std::size_t i = 0; i < moments.size(); i += 2 * channels) {
@@ -33,11 +35,11 @@ std::vector<float> Autoencoder::sample(const LatentDistribution& distribution, s
   return latents;
 }
 
-Image Autoencoder::decode(std::span<const float> latents, const LatentShape& shape) {
+Image Autoencoder::decode(std::span<const float> latents, const LatentShape& shape, int tile,
+                          const CancelToken& cancel) {
   std::vector<float> raw(latents.begin(), latents.end());
   unscale(raw);
-  const Tensor z = from_host(network.backend(), raw, {1, shape.height, shape.width, shape.channels});
-  const std::vector<float> values = to_host(network.finite("vae", [&] { return decoder(z); }));
+  const std::vector<float> values = decode_tiled(*this, raw, shape, tile, cancel);
   Image picture(shape.width * kLatentPixels, shape.height * kLatentPixels, 3);
   std::ranges::transform(values, picture.pixels.begin(), [](float value) {
     return static_cast<std::uint8_t>(std::nearbyint(std::clamp(value / 2 + 0.5F, 0.0F, 1.0F) * 255.0F));

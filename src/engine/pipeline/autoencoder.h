@@ -7,6 +7,7 @@
 
 #include "engine/image/image.h"
 #include "engine/models/vae.h"
+#include "engine/pipeline/engine.h"
 #include "engine/pipeline/latents.h"
 #include "engine/pipeline/model_cache.h"
 #include "engine/weights/checkpoint.h"
@@ -25,12 +26,13 @@ struct Autoencoder final : LaidOutModel {
   Autoencoder(Backend& backend, const ModelPart<VaeConfig>& part, DType compute);
   std::uint64_t bytes() const override { return network.bytes(); }
 
-  // pixels [8h, 8w, 3] in [−1, 1].
-  LatentDistribution encode(std::span<const float> pixels, int height, int width);
+  // pixels [8h, 8w, 3] in [−1, 1]. tile: side in latents of what is worked on at a time (vae_tiles.h); 0: the whole.
+  LatentDistribution encode(std::span<const float> pixels, const LatentShape& shape, int tile,
+                            const CancelToken& cancel);
   // mean + deviation·noise, scaled as the UNet takes latents. noise [h, w, C] → [h, w, C]
   std::vector<float> sample(const LatentDistribution& distribution, std::span<const float> noise) const;
   // Latents [h, w, C] of one picture → RGB, rounded as diffusers rounds.
-  Image decode(std::span<const float> latents, const LatentShape& shape);
+  Image decode(std::span<const float> latents, const LatentShape& shape, int tile, const CancelToken& cancel);
 
   // Denoised latents [h, w, C] → what the decoder takes, and what the encoder gives → latents: the scaling factor,
   // and the mean and deviation of each channel where the model has them.

@@ -11,6 +11,7 @@
 #include "engine/pipeline/memory.h"
 #include "engine/pipeline/model_cache.h"
 #include "engine/pipeline/source_pictures.h"
+#include "engine/pipeline/upscale.h"
 #include "engine/sampling/registry.h"
 #include "engine/weights/inspect.h"
 
@@ -80,6 +81,15 @@ struct Engine::State {
     });
   }
 
+  // Null where `model` names no network.
+  std::shared_ptr<Upscaler> upscaler(const std::string& model, const ComputeTypes& types) {
+    if (model == kLanczosUpscaler || model == kLatentUpscaler) return nullptr;
+    const DType type = upscaler_type(types);
+    return get<Upscaler>({ModelRole::upscaler, model, {.model = type, .vae = type}}, type, [&] {
+      return std::make_shared<Upscaler>(*backend, value_or_throw(open_upscaler(model)), type);
+    });
+  }
+
   // Everything that a job computes with, in the order in which room is made for it.
   JobModels models_for(const GenerationSpec& spec, const ComputeTypes& types) {
     JobModels models;
@@ -92,6 +102,8 @@ struct Engine::State {
       if (models.vae == nullptr && models.refiner) models.vae = models.refiner->vae;
     }
     for (const ControlNetUse& use : spec.controlnets) models.controlnets.push_back(controlnet(use.model, types.model));
+    if (spec.hires) models.hires_upscaler = upscaler(spec.hires->upscaler, types);
+    if (spec.upscale) models.upscaler = upscaler(spec.upscale->model, types);
     return models;
   }
 
@@ -126,6 +138,21 @@ GenerationResult Engine::generate(const GenerationSpec& spec, ProgressSink& prog
   return result;
 }
 
+GeneratedPicture Engine::upscale(const ImageSource& image, const UpscaleUse& use, ProgressSink& progress,
+                                 const CancelToken& cancel) {
+  progress.stage("load");
+  Image rgb = to_rgb(value_or_throw(read_picture(image)));
+  std::shared_ptr<Upscaler> upscaler =
+      state_->upscaler(use.model, state_->compute_types(Precision::automatic, Precision::automatic));
+  GeneratedPicture picture{.width = rgb.width, .height = rgb.height, .rgb = std::move(rgb.pixels)};
+  progress.stage("upscale");
+  upscale_pictures(std::span(&picture, 1), upscaler.get(), use.factor, {}, progress, cancel);
+  upscaler.reset();
+  state_->cache.trim();
+  state_->backend->trim();
+  return picture;
+}
+
 void Engine::load(ModelRole role, const std::filesystem::path& path, Precision precision) {
   const ComputeTypes types = state_->compute_types(precision, Precision::automatic);
   switch (role) {
@@ -138,9 +165,11 @@ void Engine::load(ModelRole role, const std::filesystem::path& path, Precision p
     case ModelRole::controlnet:
       state_->controlnet(path, types.model);
       return;
+    case ModelRole::upscaler:
+      state_->upscaler(path, types);
+      return;
     case ModelRole::lora:
     case ModelRole::embedding:
-    case ModelRole::upscaler:
       throw_failure(ErrorCode::unsupported, "a model of the kind {} is loaded with the job that uses it",
                     name_of(role));
   }
@@ -166,6 +195,9 @@ std::uint64_t Engine::predict_bytes(const GenerationSpec& spec) const {
   if (spec.refiner) files.emplace_back(spec.refiner->model, types.model);
   if (!spec.vae.empty()) files.emplace_back(spec.vae, types.vae);
   for (const ControlNetUse& use : spec.controlnets) files.emplace_back(use.model, types.model);
+  // "lanczos" and "latent" are no files: nothing is found under them.
+  if (spec.hires) files.emplace_back(spec.hires->upscaler, upscaler_type(types));
+  if (spec.upscale) files.emplace_back(spec.upscale->model, upscaler_type(types));
   std::uint64_t bytes = activation_bytes(spec, types);
   for (const auto& [path, type] : files) {
     if (const auto inspected = inspect(path)) bytes += State::laid_out_bytes(inspected->bytes, type);

@@ -105,6 +105,9 @@ class Engine {
 
   // Paths in `spec` are resolved. Throws Failure.
   GenerationResult generate(const GenerationSpec& spec, ProgressSink& progress, const CancelToken& cancel);
+  // A picture of the client's, without its transparency, made larger. Throws Failure.
+  GeneratedPicture upscale(const ImageSource& image, const UpscaleUse& use, ProgressSink& progress,
+                           const CancelToken& cancel);
 
   void load(ModelRole role, const std::filesystem::path& path, Precision precision);
   bool unload(const std::filesystem::path& path);  // whether it was loaded

@@ -10,6 +10,7 @@
 #include "engine/image/resize.h"
 #include "engine/pipeline/denoise.h"
 #include "engine/pipeline/source_pictures.h"
+#include "engine/pipeline/vae_tiles.h"
 #include "engine/sampling/registry.h"
 
 namespace darkroom::engine {
@@ -100,6 +101,7 @@ class Generation {
   void second_pass();
   void refine();
   void decode();
+  void upscale_results();
   void denoise_run(const Run& run);
 
   bool repaints() const;
@@ -110,6 +112,8 @@ class Generation {
   std::vector<float> enlarged(const LatentShape& to);
   Image decode_one(int picture, const LatentShape& shape);
   LatentShape shape() const;
+  int tile_of(const LatentShape& shape) const;
+  Wrap wrap() const { return {.x = spec_.tile_x, .y = spec_.tile_y}; }
 
   const JobModels& models_;
   const GenerationSpec& spec_;
@@ -129,9 +133,8 @@ class Generation {
 
 GenerationResult Generation::run() {
   check();
-  const Wrap wrap{.x = spec_.tile_x, .y = spec_.tile_y};
-  models_.vae->network.wrap = models_.base->unet_network->wrap = wrap;
-  if (models_.refiner) models_.refiner->unet_network->wrap = wrap;
+  models_.vae->network.wrap = models_.base->unet_network->wrap = wrap();
+  if (models_.refiner) models_.refiner->unet_network->wrap = wrap();
   // 1. The pictures that the request brings.
   clock_.begin("read");
   sources_ = read_source_pictures(spec_);
@@ -144,6 +147,8 @@ GenerationResult Generation::run() {
   if (models_.refiner) refine();
   // 5. Latents become pictures.
   decode();
+  // 6. Which are made larger.
+  if (spec_.upscale) upscale_results();
   for (Control& control : controls_) result_.control_maps.push_back(std::move(control.map));
   result_.stages = clock_.finish();
   return std::move(result_);
@@ -307,7 +312,18 @@ void Generation::decode() {
 Image Generation::decode_one(int picture, const LatentShape& shape) {
   cancel_.throw_if_cancelled();
   const auto begin = static_cast<std::size_t>(picture) * shape.each();
-  return models_.vae->decode(std::span(latents_).subspan(begin, shape.each()), shape);
+  return models_.vae->decode(std::span(latents_).subspan(begin, shape.each()), shape, tile_of(shape), cancel_);
+}
+
+// The side of the tiles that the VAE works in; 0: none.
+int Generation::tile_of(const LatentShape& shape) const {
+  return vae_tile(spec_.vae_tile, shape.height, shape.width, models_.base->types.vae);
+}
+
+void Generation::upscale_results() {
+  clock_.begin("upscale");
+  models_.base->unet_network->backend().trim();  // tiles have other sizes than what went before
+  upscale_pictures(result_.pictures, models_.upscaler.get(), spec_.upscale->factor, wrap(), clock_.progress(), cancel_);
 }
 
 // The noise that a run begins with, for the whole batch.
@@ -327,8 +343,7 @@ std::vector<float> Generation::first_noise(const LatentShape& shape) {
 // Latents of one picture [8h, 8w, 3] in [−1, 1], a sample for each picture of the batch.
 std::vector<float> Generation::sample_picture(const std::vector<float>& pixels, const LatentShape& shape) {
   cancel_.throw_if_cancelled();
-  const LatentDistribution distribution =
-      models_.vae->encode(pixels, shape.height * kLatentPixels, shape.width * kLatentPixels);
+  const LatentDistribution distribution = models_.vae->encode(pixels, shape, tile_of(shape), cancel_);
   std::vector<float> noise(shape.elements());
   noise_->fill(noise);
   std::vector<float> latents;
@@ -382,17 +397,18 @@ Repaint Generation::repaint_of(const LatentShape& shape, std::vector<float> orig
 // The latents at the present size, from what they were: as latents, or by way of pictures.
 std::vector<float> Generation::enlarged(const LatentShape& from) {
   const LatentShape to = shape();
-  if (spec_.hires->upscaler == "latent") return resize_latents(latents_, from, to);
+  if (spec_.hires->upscaler == kLatentUpscaler) return resize_latents(latents_, from, to);
   std::vector<std::vector<float>> pictures;
   for (int i = 0; i < from.pictures; ++i) {
-    pictures.push_back(to_signed_floats(resize(decode_one(i, from), size_.width, size_.height)));
+    pictures.push_back(to_signed_floats(
+        upscale(decode_one(i, from), models_.hires_upscaler.get(), size_, {.wrap = wrap(), .sink = {}}, cancel_)));
   }
   std::vector<float> noise(to.elements());
   noise_->fill(noise);
   std::vector<float> latents;
   for (std::size_t i = 0; i < pictures.size(); ++i) {
     cancel_.throw_if_cancelled();
-    const LatentDistribution distribution = models_.vae->encode(pictures[i], size_.height, size_.width);
+    const LatentDistribution distribution = models_.vae->encode(pictures[i], to, tile_of(to), cancel_);
     const std::vector<float> one =
         models_.vae->sample(distribution, std::span(noise).subspan(i * to.each(), to.each()));
     latents.insert(latents.end(), one.begin(), one.end());

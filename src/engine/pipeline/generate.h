@@ -9,6 +9,7 @@
 #include "engine/pipeline/controls.h"
 #include "engine/pipeline/engine.h"
 #include "engine/pipeline/sdxl_model.h"
+#include "engine/pipeline/upscale.h"
 
 namespace darkroom::engine {
 
@@ -35,6 +36,8 @@ struct JobModels {
   std::shared_ptr<SdxlModel> refiner;                         // null: none
   std::shared_ptr<Autoencoder> vae;                           // the job's own, else the base's, else the refiner's
   std::vector<std::shared_ptr<ControlNetModel>> controlnets;  // one a use
+  std::shared_ptr<Upscaler> hires_upscaler;                   // null: the second pass's is no network
+  std::shared_ptr<Upscaler> upscaler;                         // null: none, or Lanczos
 };
 
 GenerationResult generate(const JobModels& models, const GenerationSpec& spec, StageClock& clock,

@@ -3,23 +3,35 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/pipeline/upscale.h"
+#include "engine/pipeline/vae_tiles.h"
+
 namespace darkroom::engine {
 
 std::uint64_t activation_bytes(const GenerationSpec& spec, const ComputeTypes& types) {
   const double factor = spec.hires ? static_cast<double>(spec.hires->factor) : 1.0;
-  const auto pixels =
-      static_cast<std::uint64_t>(spec.width * factor) * static_cast<std::uint64_t>(spec.height * factor);
+  const Size size{.width = static_cast<int>(spec.width * factor), .height = static_cast<int>(spec.height * factor)};
+  const auto pixels = static_cast<std::uint64_t>(size.width) * static_cast<std::uint64_t>(size.height);
   const int kinds = 1 + static_cast<int>(spec.guidance_scale > 1.0F) + static_cast<int>(spec.pag_scale > 0.0F);
   const auto rows = static_cast<std::uint64_t>(spec.batch_size) * static_cast<std::uint64_t>(kinds);
-  const std::uint64_t element = types.vae == DType::f32 ? 4 : 2;
   // The UNet's widest level holds some two dozen float32 tensors of 320 channels an eighth of the size: the skip
-  // connections, and what a block works on; ControlNets hold as many connections again. The decoder's last level holds
-  // three tensors of 256 channels and one of half, at full size; the encoder's first level holds less. The two do not
-  // live at the same time.
+  // connections, and what a block works on; ControlNets hold as many connections again. It,
+  // the autoencoder and the upscalers do not live at the same time.
   const std::uint64_t tensors = spec.controlnets.empty() ? 24 : 36;
   const std::uint64_t unet = rows * pixels / 64 * 320 * 4 * tensors;
-  const std::uint64_t autoencoder = pixels * element * (3 * 256 + 128);
-  return std::max(unet, autoencoder);
+  const int height = size.height / kLatentPixels, width = size.width / kLatentPixels;
+  const int tile = vae_tile(spec.vae_tile, height, width, types.vae);
+  const std::uint64_t autoencoder = tile == 0 ? decoder_bytes(height, width, types.vae)
+                                              : decoder_bytes(std::min(tile, height), std::min(tile, width), types.vae);
+  std::uint64_t upscaler = 0;
+  if (spec.hires && spec.hires->upscaler != kLatentUpscaler) {
+    upscaler = upscale_bytes({.model = spec.hires->upscaler, .factor = spec.hires->factor},
+                             {.width = spec.width, .height = spec.height}, 1, upscaler_type(types));
+  }
+  if (spec.upscale) {
+    upscaler = std::max(upscaler, upscale_bytes(*spec.upscale, size, spec.batch_size, upscaler_type(types)));
+  }
+  return std::max({unet, autoencoder, upscaler});
 }
 
 }  // namespace darkroom::engine

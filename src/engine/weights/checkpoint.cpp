@@ -8,6 +8,7 @@
 #include "engine/weights/config_json.h"
 #include "engine/weights/json_file.h"
 #include "engine/weights/key_map_sdxl.h"
+#include "engine/weights/key_map_upscaler.h"
 #include "engine/weights/weight_file.h"
 
 namespace darkroom::engine {
@@ -403,6 +404,16 @@ Result<ModelPart<ControlNetConfig>> open_controlnet(const fs::path& path) {
   if (!config) return tl::unexpected(std::move(config.error()));
   config->num_control_type = control_types(*file->weights);
   return ModelPart<ControlNetConfig>{*std::move(config), file->weights};
+}
+
+Result<ModelPart<UpscalerConfig>> open_upscaler(const fs::path& path) {
+  auto file = open_weight_file(path);
+  if (!file) return tl::unexpected(std::move(file.error()));
+  const Classification what = classify(*file->weights);
+  if (what.kind != FileKind::upscaler) {
+    return fail(ErrorCode::unsupported, "{} is not an upscaler: {}", path.string(), to_string(what.kind));
+  }
+  return view(WeightSourcePtr(file->weights), map_upscaler(*file->weights));
 }
 
 }  // namespace darkroom::engine

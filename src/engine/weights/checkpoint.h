@@ -47,4 +47,7 @@ Result<ModelPart<VaeConfig>> open_vae(const std::filesystem::path& path);
 // A ControlNet: a diffusers folder, or a file with diffusers' names, whose config is then inferred.
 Result<ModelPart<ControlNetConfig>> open_controlnet(const std::filesystem::path& path);
 
+// An upscaler's file: RRDBNet in any of its layouts, or SRVGGNetCompact.
+Result<ModelPart<UpscalerConfig>> open_upscaler(const std::filesystem::path& path);
+
 }  // namespace darkroom::engine

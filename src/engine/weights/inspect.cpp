@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/weights/json_file.h"
+#include "engine/weights/key_map_upscaler.h"
 #include "engine/weights/weight_file.h"
 
 namespace darkroom::engine {
@@ -113,7 +114,7 @@ Classification classify_alone(const WeightSource& source, const Names& names) {
   if (names.has("decoder.conv_in.weight") || names.has("first_stage_model.decoder.conv_in.weight")) {
     return {FileKind::vae, Family::unknown, {}};
   }
-  if (names.has("conv_first.weight") || names.has("model.0.weight")) return {FileKind::upscaler, Family::unknown, {}};
+  if (is_upscaler(source)) return {FileKind::upscaler, Family::unknown, {}};
   if (names.has("clip_g") || names.has("clip_l")) return {FileKind::embedding, Family::sdxl, {}};
   if (names.has("emb_params") || names.has_prefix("string_to_param")) {
     const std::int64_t width = dim(source, "emb_params", 1);

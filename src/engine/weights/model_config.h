@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
 namespace darkroom::engine {
@@ -61,6 +62,30 @@ struct VaeConfig {
   bool mid_block_add_attention = true;
   bool operator==(const VaeConfig&) const = default;
 };
+
+// RRDBNet (ESRGAN, Real-ESRGAN), named as basicsr's arguments.
+struct RrdbnetConfig {
+  std::int64_t num_feat = 64;
+  std::int64_t num_block = 23;
+  std::int64_t num_grow_ch = 32;
+  int unshuffle = 1;  // squares of that side become channels first: 2 and 4 in Real-ESRGAN's x2 and x1
+  int doublings = 2;
+
+  int scale() const { return (1 << doublings) / unshuffle; }
+  bool operator==(const RrdbnetConfig&) const = default;
+};
+
+// SRVGGNetCompact (Real-ESRGAN's small networks), named as basicsr's arguments.
+struct CompactConfig {
+  std::int64_t num_feat = 64;
+  std::int64_t num_conv = 16;  // between the first and the last
+  int upscale = 4;
+
+  int scale() const { return upscale; }
+  bool operator==(const CompactConfig&) const = default;
+};
+
+using UpscalerConfig = std::variant<RrdbnetConfig, CompactConfig>;
 
 enum class HiddenAct : std::uint8_t { quick_gelu, gelu };
 

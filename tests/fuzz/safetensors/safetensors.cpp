@@ -6,6 +6,7 @@
 
 #include "engine/weights/inspect.h"
 #include "engine/weights/key_map_sdxl.h"
+#include "engine/weights/key_map_upscaler.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace darkroom::engine;
@@ -27,5 +28,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     }
   }
   (void)map_clip_text(**map, "");
+  if (auto upscaler = map_upscaler(**map); upscaler) (void)KeyMappedSource::make(*map, upscaler->entries);
   return 0;
 }

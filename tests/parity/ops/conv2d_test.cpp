@@ -17,6 +17,7 @@ struct ConvCase {
   bool wrap_x = false, wrap_y = false;
   bool row_bias = false, residual = false;
   Activation activation = Activation::none;
+  bool slopes = false;
   std::int64_t gap = 0;
 };
 
@@ -35,10 +36,12 @@ Tensor run(Backend& backend, const ConvCase& c, const RandomWeight& weight, std:
   const Tensor row_bias =
       strided(backend, random_normal({c.pictures, c.out}, 4), {c.pictures, c.out}, DType::f32, c.gap)
           .slice_batch(first, count);
+  const Tensor slopes = from_host(backend, random_normal({c.out}, 6), {c.out});
   const auto packed = weight.pack(backend, c.use, c.compute);
   Conv2dOptions options{.bias = &bias,
                         .row_bias = c.row_bias ? &row_bias : nullptr,
                         .activation = c.activation,
+                        .slopes = c.slopes ? &slopes : nullptr,
                         .stride = c.stride,
                         .padding = c.padding,
                         .wrap_x = c.wrap_x,
@@ -129,7 +132,16 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         // RRDBNet: dense blocks of 64 channels and steps of 32.
         ConvCase{.height = 12, .width = 20, .in = 96, .out = 32, .activation = Activation::leaky_relu},
-        ConvCase{.height = 12, .width = 20, .in = 192, .out = 64, .compute = kF32, .x = kF32, .residual = true}));
+        ConvCase{.height = 12, .width = 20, .in = 192, .out = 64, .compute = kF32, .x = kF32, .residual = true},
+        // SRVGGNetCompact: a slope for each channel, and channels that fill no panel.
+        ConvCase{.in = 64, .out = 64, .activation = Activation::leaky_relu, .slopes = true},
+        ConvCase{.in = 3, .out = 41, .compute = kF32, .x = kF32, .activation = Activation::leaky_relu, .slopes = true},
+        ConvCase{.in = 24,
+                 .out = 24,
+                 .use = kDoubled,
+                 .residual = true,
+                 .activation = Activation::leaky_relu,
+                 .slopes = true}));
 
 TEST(Conv2d, PicturesDoNotDependOnTheirBatchOrTheThreads) {
   for (const DType compute : {kF32, DType::bf16}) {

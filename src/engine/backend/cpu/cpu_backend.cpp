@@ -308,6 +308,7 @@ class CpuBackend final : public Backend {
     gemm.wrap_y = args.wrap_y;
     gemm.row_bias = floats_of(args.row_bias);
     if (args.row_bias != nullptr) gemm.row_bias_stride = args.row_bias->row_stride();
+    gemm.slopes = floats_of(args.slopes);
     if (weight.use == WeightUse::conv2d_upsample2x) {
       gemm.grid_h = gemm.in_h;
       gemm.grid_w = gemm.in_w;

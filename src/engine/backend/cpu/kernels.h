@@ -47,6 +47,7 @@ struct GemmArgs {  // NOLINT(clang-analyzer-optin.performance.Padding): ordered 
   std::int64_t residual_stride = 0;
   Type residual_type = Type::f32;
   Act act = Act::none;
+  const float* slopes = nullptr;  // [outputs], leaky_relu's; null: as it is
   float scale = 1.0F;
   int threads = 1;
 };

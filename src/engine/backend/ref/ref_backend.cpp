@@ -154,7 +154,8 @@ class RefBackend final : public Backend {
             }
           }
         }
-        const float y = apply(args.activation, sum) * args.scale;
+        const bool sloped = args.slopes != nullptr && sum <= 0;
+        const float y = (sloped ? get(*args.slopes, 0, o) * sum : apply(args.activation, sum)) * args.scale;
         set(out, r, o, y + (args.residual != nullptr ? get(*args.residual, r, o) : 0.0F));
       }
     }
