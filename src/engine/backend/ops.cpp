@@ -206,11 +206,6 @@ Tensor convert(const Tensor& x, DType out) {
   return x.dtype() == out && x.contiguous() ? x : activate(x, Activation::none, out);
 }
 
-void convert_into(const Tensor& x, const Tensor& out) {
-  require_same_shape("convert", "out", out, x.shape());
-  x.backend().activate(x, Activation::none, out);
-}
-
 Tensor add(const Tensor& a, const Tensor& b, float scale_b, float scale_a) {
   Tensor out = empty(a.backend(), a.shape(), a.dtype());
   add_into(a, scale_a, b, scale_b, out);

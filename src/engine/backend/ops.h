@@ -72,7 +72,6 @@ Tensor activate(const Tensor& x, Activation activation, DType out);
 // Copies x, converted, into a tensor of its shape; rows of both may be strided.
 void copy_into(const Tensor& x, const Tensor& out);
 Tensor convert(const Tensor& x, DType out);  // x itself where it already has the type and is contiguous
-void convert_into(const Tensor& x, const Tensor& out);
 Tensor add(const Tensor& a, const Tensor& b, float scale_b = 1.0F, float scale_a = 1.0F);  // type of a
 void add_into(const Tensor& a, float scale_a, const Tensor& b, float scale_b, const Tensor& out);
 // [N, h, w, C] → [N, height, width, C], with height in {2h, 2h−1} and width in {2w, 2w−1}.

@@ -46,7 +46,7 @@ Tensor DenseBlock::operator()(const Tensor& x) const {
   const Tensor joined =
       empty(x.backend(),
             {x.dim(0), x.dim(1), x.dim(2), channels + static_cast<std::int64_t>(convs.size() - 1) * growth}, type);
-  convert_into(x, joined.slice_channels(0, channels));
+  copy_into(x, joined.slice_channels(0, channels));
   for (std::size_t i = 0; i + 1 < convs.size(); ++i, channels += growth) {
     convs[i].into(joined.slice_channels(0, channels), {.activation = Activation::leaky_relu},
                   joined.slice_channels(channels, growth));
@@ -115,7 +115,8 @@ std::uint64_t Rrdbnet::bytes_per_pixel(const RrdbnetConfig& config, DType comput
   for (int i = 0; i <= config.doublings; ++i, pixels *= 4) bytes += pixels * width * element;
   pixels /= 4;
   bytes += pixels * (width * element + 2 * 4 * kColours);
-  return bytes / static_cast<std::uint64_t>(config.unshuffle * config.unshuffle);
+  const auto side = static_cast<std::uint64_t>(config.unshuffle);
+  return bytes / (side * side);
 }
 
 }  // namespace darkroom::engine

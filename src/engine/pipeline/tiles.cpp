@@ -119,7 +119,7 @@ std::vector<float> in_tiles(const TiledPicture& picture, const TileShape& shape,
                                       .height = rows.tile,
                                       .width = columns.tile,
                                       .wrap = wrap});
-      const std::size_t cell = static_cast<std::size_t>(picture.output_cell);
+      const auto cell = static_cast<std::size_t>(picture.output_cell);
       DR_ASSERT(tile.size() == static_cast<std::size_t>(rows.tile) * cell * static_cast<std::size_t>(columns.tile) *
                                    cell * static_cast<std::size_t>(picture.output_channels));
       if (sink) sink({.done = ++done, .of = of});

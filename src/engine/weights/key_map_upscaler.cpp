@@ -45,7 +45,7 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 8> kOthers{
 
 std::optional<std::string_view> other_upscaler(const std::vector<std::string>& names) {
   for (const auto& [part, what] : kOthers) {
-    const auto has = [&](const std::string& name) { return name.find(part) != std::string::npos; };
+    const auto has = [wanted = part](const std::string& name) { return name.find(wanted) != std::string::npos; };
     if (std::ranges::any_of(names, has)) return what;
   }
   return std::nullopt;
