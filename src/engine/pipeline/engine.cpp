@@ -41,6 +41,7 @@ struct CachedModel {
 struct Engine::State {
   explicit State(const EngineOptions& options)
       : backend(make_backend(options)),
+        threads(options.threads),
         // Half of the machine: the other half is for what a job computes with and for the files' pages.
         cache_bytes(options.cache_bytes > 0 ? options.cache_bytes : machine_bytes() / 2) {}
 
@@ -96,6 +97,7 @@ struct Engine::State {
   }
 
   std::unique_ptr<Backend> backend;
+  int threads;  // as asked for; 0: one a core
   std::uint64_t cache_bytes;
   std::list<CachedModel> models;  // the most recently used first
 };
@@ -110,7 +112,12 @@ GenerationResult Engine::generate(const GenerationSpec& spec, ProgressSink& prog
   cancel.throw_if_cancelled();
   const ComputeTypes types = state_->compute_types(spec.precision, spec.vae_precision);
   SdxlModel& model = state_->model(spec.model, types);
+  AdapterReport adapters =
+      model.adapters.wear(model.adapted_networks(), spec.loras,
+                          {.threads = state_->threads, .before_each = [&] { cancel.throw_if_cancelled(); }});
   GenerationResult result = darkroom::engine::generate(model, spec, clock, cancel);
+  result.loaded_loras = std::move(adapters.loaded);
+  result.warnings.insert(result.warnings.begin(), adapters.warnings.begin(), adapters.warnings.end());
   result.device = device();
   result.compute_type = to_string(types.model);
   // What one job needed must not stay while another size is worked on.

@@ -140,7 +140,6 @@ void refuse_what_is_missing(const GenerationSpec& spec) {
   };
   refuse_if(!spec.vae.empty(), "a VAE of its own");
   refuse_if(spec.refiner.has_value(), "a refiner");
-  refuse_if(!spec.loras.empty(), "LoRA");
   refuse_if(!spec.controlnets.empty(), "ControlNet");
   refuse_if(!spec.embeddings.empty(), "textual inversion");
   refuse_if(spec.pag_scale != 0.0F, "perturbed-attention guidance");

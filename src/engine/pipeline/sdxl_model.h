@@ -7,6 +7,7 @@
 #include "engine/models/clip_text.h"
 #include "engine/models/unet.h"
 #include "engine/models/vae.h"
+#include "engine/pipeline/adapters.h"
 #include "engine/text/tokenizer.h"
 #include "engine/weights/checkpoint.h"
 
@@ -49,8 +50,11 @@ struct SdxlModel {
   std::unique_ptr<Network> unet_network;
   std::unique_ptr<Unet> unet;
   std::optional<Autoencoder> vae;  // a single file may come without
+  Adapters adapters;               // what UNet and text encoders wear
 
   std::uint64_t bytes() const;  // of laid-out weights
+  // UNet and text encoders.
+  std::vector<AdaptedNetwork> adapted_networks() const;
 };
 
 }  // namespace darkroom::engine

@@ -46,6 +46,11 @@ GenerationSpec spec_of(const std::string& name) {
   spec.scheduler.name = request.at("scheduler");
   const json config = request.value("scheduler_config", json::object());
   for (const auto& [key, value] : config.items()) spec.scheduler.options.emplace_back(key, value.dump());
+  for (const json& lora : request.value("loras", json::array())) {
+    spec.loras.push_back({.model = test::vectors_dir() / lora.at("file"),
+                          .unet_weight = lora.at("weight"),
+                          .text_encoder_weight = lora.at("weight")});
+  }
   MicroConditioning& micro = spec.micro_conditioning;
   if (request.contains("original_size")) micro.original_size = size_from(request.at("original_size"));
   if (request.contains("target_size")) micro.target_size = size_from(request.at("target_size"));
@@ -157,6 +162,12 @@ constexpr const char* kCases[] = {
     "clip-skip-1",
     "prompt-weights",
     "prompt-long",
+    "lora-kohya",
+    "lora-peft",
+    "lora-two",
+    "lora-dora",
+    "lora-loha",
+    "lora-lokr",
 };
 
 std::vector<CaseName> all_cases() {

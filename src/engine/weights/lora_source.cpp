@@ -1,0 +1,143 @@
+// AdaptedSource: the base's tensors with the changes of adapters added.
+#include <algorithm>
+#include <utility>
+
+#include "engine/weights/lora.h"
+#include "engine/weights/lora_formulas.h"
+
+namespace darkroom::engine {
+namespace {
+
+// Σ strength·scale·up·down of several layers, as one product: the up matrices side by side, the down ones stacked.
+class JoinedProducts {
+ public:
+  JoinedProducts(std::int64_t rows, std::int64_t columns) : rows_(rows), columns_(columns) {}
+
+  void add(const AdapterLayer& layer, float strength) {
+    factors_.push_back({&std::get<Factor>(layer.change), strength * layer.scale});
+    depth_ += factors_.back().factor->right->shape[0];
+  }
+
+  FloatMatrix left() const {
+    FloatMatrix joined(rows_, depth_);
+    std::int64_t begin = 0;
+    for (const auto& [factor, scale] : factors_) {
+      const FloatMatrix one = read_matrix(factor->left);
+      for (std::int64_t row = 0; row < rows_; ++row) {
+        const float* from = one.row(row);
+        std::transform(from, from + one.columns(), joined.row(row) + begin, [&](float value) { return scale * value; });
+      }
+      begin += one.columns();
+    }
+    return joined;
+  }
+
+  FloatMatrix right() const {
+    FloatMatrix joined(depth_, columns_);
+    std::int64_t begin = 0;
+    for (const auto& [factor, scale] : factors_) {
+      const HostTensor& tensor = *factor->right;
+      to_float(tensor.dtype, tensor.data, joined.row(begin), static_cast<std::size_t>(tensor.elements()));
+      begin += tensor.shape[0];
+    }
+    return joined;
+  }
+
+ private:
+  struct Scaled {
+    const Factor* factor;
+    float scale;
+  };
+  std::int64_t rows_;
+  std::int64_t columns_;
+  std::int64_t depth_ = 0;
+  std::vector<Scaled> factors_;
+};
+
+HostTensor as_tensor(FloatMatrix values, const HostTensor& base) {
+  HostTensor tensor = base;
+  tensor.dtype = DType::f32;
+  tensor.mapped = false;
+  const std::shared_ptr<const float[]> owner = values.release();
+  tensor.data = reinterpret_cast<const std::byte*>(owner.get());
+  tensor.owner = owner;
+  return tensor;
+}
+
+// The row of a stack at which its part begins.
+std::int64_t first_row(const WeightSource& base, const TensorChange& change) {
+  std::int64_t row = 0;
+  for (std::size_t i = 0; i < change.part; ++i) row += base.info(change.layer->places[i] + ".weight")->shape[0];
+  return row;
+}
+
+}  // namespace
+
+std::vector<AdaptedSource::Step> AdaptedSource::steps(std::string_view name) const {
+  std::vector<Step> steps;
+  for (const WornLora& worn : worn_) {
+    if (worn.strength == 0.0F) continue;
+    for (const TensorChange& change : worn.lora->changes(target_, name)) steps.push_back({&change, worn.strength});
+  }
+  return steps;
+}
+
+// W of a layer; of one that stands for several, those stacked.
+FloatMatrix AdaptedSource::base_weight(const AdapterLayer& layer) const {
+  FloatMatrix stacked(layer.shape.out, layer.shape.columns());
+  std::int64_t begin = 0;
+  for (const std::string& place : layer.places) {
+    const HostTensor tensor = *base_->find(place + ".weight");
+    to_float(tensor.dtype, tensor.data, stacked.row(begin), static_cast<std::size_t>(tensor.elements()));
+    begin += tensor.shape[0];
+  }
+  return stacked;
+}
+
+void AdaptedSource::add_weight(const Step& step, FloatMatrix& weight) const {
+  const AdapterLayer& layer = *step.change->layer;
+  const FloatMatrix base = needs_base(layer) ? base_weight(layer) : FloatMatrix();
+  const FloatMatrix change = weight_change(layer, base, threads_);
+  const auto begin = static_cast<std::size_t>(first_row(*base_, *step.change) * change.columns());
+  add_scaled(step.strength, change.values().subspan(begin, weight.values().size()), weight.values(), threads_);
+}
+
+std::optional<HostTensor> AdaptedSource::find(std::string_view name) const {
+  std::optional<HostTensor> base = base_->find(name);
+  const std::vector<Step> steps = base ? this->steps(name) : std::vector<Step>();
+  if (steps.empty()) return base;
+
+  const std::int64_t rows = base->shape[0];
+  const bool is_bias = name.ends_with(".bias");
+  JoinedProducts products(rows, base->elements() / rows);
+  std::vector<Step> others;
+  for (const Step& step : steps) {
+    const AdapterLayer& layer = *step.change->layer;
+    if (!is_bias && is_plain_product(layer) && layer.places.size() == 1) {
+      products.add(layer, step.strength);
+    } else {
+      others.push_back(step);
+    }
+  }
+  FloatMatrix sum = sum_with_product(*base, products.left(), products.right(), threads_);
+  release_pages(*base);
+  for (const Step& step : others) {
+    if (!is_bias) {
+      add_weight(step, sum);
+      continue;
+    }
+    const AdapterLayer& layer = *step.change->layer;
+    const FloatMatrix bias = read_matrix(*layer.bias);
+    const auto begin = static_cast<std::size_t>(first_row(*base_, *step.change));
+    add_scaled(step.strength * layer.bias_scale, bias.values().subspan(begin, sum.values().size()), sum.values(), 1);
+  }
+  return as_tensor(std::move(sum), *base);
+}
+
+std::optional<TensorInfo> AdaptedSource::info(std::string_view name) const {
+  std::optional<TensorInfo> info = base_->info(name);
+  if (info && !steps(name).empty()) info->dtype = DType::f32;
+  return info;
+}
+
+}  // namespace darkroom::engine
