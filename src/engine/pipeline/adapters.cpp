@@ -43,7 +43,8 @@ AdapterReport Adapters::wear(std::span<const AdaptedNetwork> networks, const std
     if (!lora->unmatched().empty()) report.warnings.push_back(warning_about(name, *lora));
     for (const AdaptedNetwork& network : networks) {
       const float strength = network.target == AdapterTarget::unet ? use.unet_weight : use.text_encoder_weight;
-      if (strength != 0.0F) sets[network.target].push_back({lora, strength});
+      const bool touches = strength != 0.0F && !lora->touched(network.target).empty();
+      if (touches) sets[network.target].push_back({lora, strength});
     }
   }
   // 2. Each network changes clothes. The files that were worn stay open until that is done.
