@@ -162,7 +162,7 @@ void add_scaled(float factor, std::span<const float> a, std::span<float> out, in
   DR_ASSERT(a.size() == out.size());
   const auto count = static_cast<std::int64_t>(out.size());
   threads = threads_for(count, threads);
-#pragma omp parallel for simd schedule(static) num_threads(threads) if (parallel : threads > 1)
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
   for (std::int64_t i = 0; i < count; ++i) {
     out[static_cast<std::size_t>(i)] += factor * a[static_cast<std::size_t>(i)];
   }

@@ -21,11 +21,12 @@ class JoinedProducts {
   FloatMatrix left() const {
     FloatMatrix joined(rows_, depth_);
     std::int64_t begin = 0;
-    for (const auto& [factor, scale] : factors_) {
-      const FloatMatrix one = read_matrix(factor->left);
+    for (const Scaled& scaled : factors_) {
+      const FloatMatrix one = read_matrix(scaled.factor->left);
       for (std::int64_t row = 0; row < rows_; ++row) {
         const float* from = one.row(row);
-        std::transform(from, from + one.columns(), joined.row(row) + begin, [&](float value) { return scale * value; });
+        std::transform(from, from + one.columns(), joined.row(row) + begin,
+                       [&](float value) { return scaled.scale * value; });
       }
       begin += one.columns();
     }
@@ -35,8 +36,8 @@ class JoinedProducts {
   FloatMatrix right() const {
     FloatMatrix joined(depth_, columns_);
     std::int64_t begin = 0;
-    for (const auto& [factor, scale] : factors_) {
-      const HostTensor& tensor = *factor->right;
+    for (const Scaled& scaled : factors_) {
+      const HostTensor& tensor = *scaled.factor->right;
       to_float(tensor.dtype, tensor.data, joined.row(begin), static_cast<std::size_t>(tensor.elements()));
       begin += tensor.shape[0];
     }
