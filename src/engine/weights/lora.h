@@ -69,8 +69,7 @@ struct WornLora {
 class AdaptedSource final : public WeightSource {
  public:
   // threads: 0 is OpenMP's own number.
-  AdaptedSource(WeightSourcePtr base, AdapterTarget target, std::vector<WornLora> worn, int threads)
-      : base_(std::move(base)), target_(target), worn_(std::move(worn)), threads_(threads) {}
+  AdaptedSource(WeightSourcePtr base, AdapterTarget target, std::vector<WornLora> worn, int threads);
 
   std::optional<HostTensor> find(std::string_view name) const override;
   std::optional<TensorInfo> info(std::string_view name) const override;
@@ -78,6 +77,7 @@ class AdaptedSource final : public WeightSource {
   std::string describe() const override { return base_->describe(); }
 
  private:
+  class Memory;
   struct Step {
     const TensorChange* change;
     float strength;
@@ -90,6 +90,7 @@ class AdaptedSource final : public WeightSource {
   AdapterTarget target_;
   std::vector<WornLora> worn_;
   int threads_;
+  std::shared_ptr<Memory> memory_;
 };
 
 }  // namespace darkroom::engine

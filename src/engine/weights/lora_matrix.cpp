@@ -9,7 +9,8 @@
 namespace darkroom::engine {
 namespace {
 
-constexpr std::int64_t kChunkRows = 32;          // of a result, worked on while they lie in a core's cache
+constexpr std::int64_t kTileRows = 4;            // whose sums lie in registers together
+constexpr std::int64_t kChunk = 1 << 16;         // elements of a result that are worked on in a core's cache
 constexpr std::int64_t kParallelFrom = 1 << 16;  // elements; fewer are not worth waking threads for
 
 int threads_for(std::int64_t elements, int threads) {
@@ -34,7 +35,9 @@ template <int kLanes, int kRows, int kVectors>
   Vec sum[kRows][kVectors] = {};
   for (std::int64_t k = 0; k < p.depth; ++k) {
     Vec right[kVectors];
-    __builtin_memcpy(right, p.b + k * p.columns + column, sizeof right);
+    const float* from = p.b + k * p.columns + column;
+    // One by one, or the compiler would go through memory.
+    for (int v = 0; v < kVectors; ++v) __builtin_memcpy(&right[v], from + v * kLanes, sizeof right[v]);
     for (int r = 0; r < kRows; ++r) {
       const float left = p.a[(row + r) * p.depth + k];
       for (int v = 0; v < kVectors; ++v) sum[r][v] += left * right[v];
@@ -53,9 +56,8 @@ template <int kLanes, int kRows, int kVectors>
 
 template <int kLanes, int kVectors>
 [[gnu::always_inline]] inline void add_columns(const ProductRows& p, std::int64_t column) {
-  constexpr int kRows = 4;
   std::int64_t row = 0;
-  for (; row + kRows <= p.rows; row += kRows) add_tile<kLanes, kRows, kVectors>(p, row, column);
+  for (; row + kTileRows <= p.rows; row += kTileRows) add_tile<kLanes, kTileRows, kVectors>(p, row, column);
   for (; row < p.rows; ++row) add_tile<kLanes, 1, kVectors>(p, row, column);
 }
 
@@ -72,41 +74,38 @@ using AddRows = void (*)(const ProductRows&);
 
 void add_rows_baseline(const ProductRows& p) { add_all<4, 2>(p); }
 #if defined(__x86_64__)
-__attribute__((target("avx2"))) void add_rows_avx2(const ProductRows& p) { add_all<8, 2>(p); }
+__attribute__((target("avx2,fma"))) void add_rows_avx2(const ProductRows& p) { add_all<8, 2>(p); }
 __attribute__((target("avx512f"))) void add_rows_avx512(const ProductRows& p) { add_all<16, 4>(p); }
 #endif
 
-// Products and sums are rounded one by one (no fused multiply-add), so all of these give the same bits.
 AddRows choose_add_rows() {
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx512f") != 0) return add_rows_avx512;
-  if (__builtin_cpu_supports("avx2") != 0) return add_rows_avx2;
+  if (__builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0) return add_rows_avx2;
 #endif
   return add_rows_baseline;
 }
 
-// Runs work(first row, number of rows) over chunks of rows.
+// Runs work(first row, number of rows) over chunks of a result's rows.
 template <class Work>
-void for_chunks(std::int64_t rows, int threads, Work work) {
-  const std::int64_t chunks = (rows + kChunkRows - 1) / kChunkRows;
+void for_chunks(const FloatMatrix& result, int threads, Work work) {
+  const std::int64_t rows = result.rows();
+  const std::int64_t tiles =
+      std::clamp<std::int64_t>(kChunk / std::max<std::int64_t>(result.columns(), 1) / kTileRows, 1, 8);
+  const std::int64_t chunk_rows = tiles * kTileRows;
+  const std::int64_t chunks = (rows + chunk_rows - 1) / chunk_rows;
+  threads = threads_for(result.elements(), threads);
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
   for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
-    const std::int64_t first = chunk * kChunkRows;
-    work(first, std::min(kChunkRows, rows - first));
+    const std::int64_t first = chunk * chunk_rows;
+    work(first, std::min(chunk_rows, rows - first));
   }
 }
 
 }  // namespace
 
 FloatMatrix::FloatMatrix(std::int64_t rows, std::int64_t columns)
-    : rows_(rows),
-      columns_(columns),
-      values_(std::make_unique_for_overwrite<float[]>(static_cast<std::size_t>(rows * columns))) {}
-
-std::shared_ptr<const float[]> FloatMatrix::release() {
-  rows_ = columns_ = 0;
-  return std::shared_ptr<const float[]>(std::move(values_));
-}
+    : FloatMatrix(rows, columns, std::make_unique_for_overwrite<float[]>(static_cast<std::size_t>(rows * columns))) {}
 
 FloatMatrix zero_matrix(std::int64_t rows, std::int64_t columns) {
   FloatMatrix matrix(rows, columns);
@@ -132,7 +131,7 @@ FloatMatrix transposed(const FloatMatrix& matrix) {
 void add_product(const FloatMatrix& a, const FloatMatrix& b, FloatMatrix& out, int threads) {
   DR_ASSERT(a.columns() == b.rows() && a.rows() == out.rows() && b.columns() == out.columns());
   const AddRows add_rows = choose_add_rows();
-  for_chunks(out.rows(), threads_for(out.elements(), threads), [&](std::int64_t first, std::int64_t rows) {
+  for_chunks(out, threads, [&](std::int64_t first, std::int64_t rows) {
     add_rows({a.row(first), b.row(0), out.row(first), rows, a.columns(), b.columns()});
   });
 }
@@ -143,19 +142,18 @@ FloatMatrix product(const FloatMatrix& a, const FloatMatrix& b, int threads) {
   return out;
 }
 
-FloatMatrix sum_with_product(const HostTensor& base, const FloatMatrix& a, const FloatMatrix& b, int threads) {
-  const std::int64_t rows = base.shape.rank() == 0 ? 1 : base.shape[0];
-  FloatMatrix out(rows, rows == 0 ? 0 : base.elements() / rows);
+void sum_with_product(const HostTensor& base, const FloatMatrix& a, const FloatMatrix& b, FloatMatrix& out,
+                      int threads) {
+  DR_ASSERT(base.elements() == out.elements());
   const bool has_product = b.rows() > 0;
-  DR_ASSERT(!has_product || (a.rows() == rows && b.columns() == out.columns() && a.columns() == b.rows()));
+  DR_ASSERT(!has_product || (a.rows() == out.rows() && b.columns() == out.columns() && a.columns() == b.rows()));
   const AddRows add_rows = choose_add_rows();
   const std::size_t row_bytes = static_cast<std::size_t>(out.columns()) * size_of(base.dtype);
-  for_chunks(rows, threads_for(out.elements(), threads), [&](std::int64_t first, std::int64_t count) {
+  for_chunks(out, threads, [&](std::int64_t first, std::int64_t count) {
     to_float(base.dtype, base.data + static_cast<std::size_t>(first) * row_bytes, out.row(first),
              static_cast<std::size_t>(count * out.columns()));
     if (has_product) add_rows({a.row(first), b.row(0), out.row(first), count, a.columns(), b.columns()});
   });
-  return out;
 }
 
 void add_scaled(float factor, std::span<const float> a, std::span<float> out, int threads) {

@@ -1,5 +1,6 @@
 // AdaptedSource: the base's tensors with the changes of adapters added.
 #include <algorithm>
+#include <mutex>
 #include <utility>
 
 #include "engine/weights/lora.h"
@@ -55,13 +56,12 @@ class JoinedProducts {
   std::vector<Scaled> factors_;
 };
 
-HostTensor as_tensor(FloatMatrix values, const HostTensor& base) {
+HostTensor as_tensor(const FloatMatrix& values, const HostTensor& base) {
   HostTensor tensor = base;
   tensor.dtype = DType::f32;
   tensor.mapped = false;
-  const std::shared_ptr<const float[]> owner = values.release();
-  tensor.data = reinterpret_cast<const std::byte*>(owner.get());
-  tensor.owner = owner;
+  tensor.data = reinterpret_cast<const std::byte*>(values.row(0));
+  tensor.owner = values.memory();
   return tensor;
 }
 
@@ -73,6 +73,44 @@ std::int64_t first_row(const WeightSource& base, const TensorChange& change) {
 }
 
 }  // namespace
+
+// The memory of merged tensors, handed on from one to the next: the system's fresh pages would cost more than the
+// merging.
+class AdaptedSource::Memory : public std::enable_shared_from_this<Memory> {
+ public:
+  std::shared_ptr<float[]> take(std::int64_t count) {
+    Block block = take_spare();
+    if (block.count < count) block = {count, std::make_unique_for_overwrite<float[]>(static_cast<std::size_t>(count))};
+    const std::int64_t size = block.count;
+    return {block.values.release(), [memory = shared_from_this(), size](float* values) {
+              memory->give_back({size, std::unique_ptr<float[]>(values)});
+            }};
+  }
+
+ private:
+  struct Block {
+    std::int64_t count = 0;
+    std::unique_ptr<float[]> values;
+  };
+  Block take_spare() {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(spare_, {});
+  }
+  void give_back(Block block) {
+    const std::lock_guard lock(mutex_);
+    if (block.count > spare_.count) std::swap(spare_, block);
+  }
+
+  std::mutex mutex_;
+  Block spare_;  // the largest that was given back
+};
+
+AdaptedSource::AdaptedSource(WeightSourcePtr base, AdapterTarget target, std::vector<WornLora> worn, int threads)
+    : base_(std::move(base)),
+      target_(target),
+      worn_(std::move(worn)),
+      threads_(threads),
+      memory_(std::make_shared<Memory>()) {}
 
 std::vector<AdaptedSource::Step> AdaptedSource::steps(std::string_view name) const {
   std::vector<Step> steps;
@@ -110,7 +148,8 @@ std::optional<HostTensor> AdaptedSource::find(std::string_view name) const {
 
   const std::int64_t rows = base->shape[0];
   const bool is_bias = name.ends_with(".bias");
-  JoinedProducts products(rows, base->elements() / rows);
+  const std::int64_t columns = base->elements() / rows;
+  JoinedProducts products(rows, columns);
   std::vector<Step> others;
   for (const Step& step : steps) {
     const AdapterLayer& layer = *step.change->layer;
@@ -120,7 +159,8 @@ std::optional<HostTensor> AdaptedSource::find(std::string_view name) const {
       others.push_back(step);
     }
   }
-  FloatMatrix sum = sum_with_product(*base, products.left(), products.right(), threads_);
+  FloatMatrix sum(rows, columns, memory_->take(rows * columns));
+  sum_with_product(*base, products.left(), products.right(), sum, threads_);
   release_pages(*base);
   for (const Step& step : others) {
     if (!is_bias) {
@@ -132,7 +172,7 @@ std::optional<HostTensor> AdaptedSource::find(std::string_view name) const {
     const auto begin = static_cast<std::size_t>(first_row(*base_, *step.change));
     add_scaled(step.strength * layer.bias_scale, bias.values().subspan(begin, sum.values().size()), sum.values(), 1);
   }
-  return as_tensor(std::move(sum), *base);
+  return as_tensor(sum, *base);
 }
 
 std::optional<TensorInfo> AdaptedSource::info(std::string_view name) const {
