@@ -31,7 +31,7 @@ struct ProductRows {
 // kRows rows of a result, kVectors vectors wide, from column `column` on: sums stay in registers.
 template <int kLanes, int kRows, int kVectors>
 [[gnu::always_inline]] inline void add_tile(const ProductRows& p, std::int64_t row, std::int64_t column) {
-  typedef float Vec __attribute__((vector_size(kLanes * sizeof(float))));
+  using Vec __attribute__((vector_size(kLanes * sizeof(float)))) = float;
   Vec sum[kRows][kVectors] = {};
   for (std::int64_t k = 0; k < p.depth; ++k) {
     Vec right[kVectors];
