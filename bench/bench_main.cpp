@@ -7,12 +7,11 @@
 #include <vector>
 
 #include <CLI/CLI.hpp>
-#include <fcntl.h>
 #include <nlohmann/json.hpp>
 #include <sys/resource.h>
-#include <unistd.h>
 
-#include "base/fd.h"
+#include "bench/files.h"
+#include "bench/lora_switch.h"
 #include "bench/peak.h"
 #include "engine/backend/cpu/cpu_backend.h"
 #include "engine/backend/ops.h"
@@ -32,19 +31,6 @@ double peak_memory_gib() {
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
   return static_cast<double>(usage.ru_maxrss) / (1024.0 * 1024.0);
-}
-
-// So that loading and reading both start from the disk.
-void forget_pages(const std::string& path) {
-  const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  ::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_DONTNEED);
-}
-
-void read_through(const std::string& path) {
-  const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  std::vector<char> chunk(8U << 20U);
-  while (::read(fd.get(), chunk.data(), chunk.size()) > 0) {
-  }
 }
 
 double seconds_once(const std::function<void()>& work) {
@@ -174,15 +160,16 @@ int main(int argc, char** argv) try {
   }
 
   json summary;
-  forget_pages(checkpoint_path);
-  const double read = seconds_once([&] { read_through(checkpoint_path); });
-  forget_pages(checkpoint_path);
+  bench::forget_pages(checkpoint_path);
+  const double read = seconds_once([&] { bench::read_through(checkpoint_path); });
+  bench::forget_pages(checkpoint_path);
   Network text_l(*backend), text_g(*backend), unet_network(*backend), vae_network(*backend);
   std::optional<ClipTextEncoder> encoder_l, encoder_g;
   std::optional<Unet> unet;
   std::optional<VaeDecoder> decoder;
+  Checkpoint files;
   const double load = seconds_once([&] {
-    const Checkpoint files = value_or_throw(open_checkpoint(checkpoint_path));
+    files = value_or_throw(open_checkpoint(checkpoint_path));
     encoder_l.emplace(text_l, *files.text_encoder->weights, files.text_encoder->config, compute);
     encoder_g.emplace(text_g, *files.text_encoder_2.weights, files.text_encoder_2.config, compute);
     unet.emplace(unet_network, *files.unet.weights, files.unet.config, compute);
@@ -192,6 +179,17 @@ int main(int argc, char** argv) try {
       static_cast<double>(text_l.bytes() + text_g.bytes() + unet_network.bytes() + vae_network.bytes()) / (1ULL << 30U);
   std::printf("load %.2f s, reading the file alone %.2f s (%.2f times); laid out %.2f GiB\n", load, read, load / read,
               laid_out);
+
+  constexpr int kLoraRank = 16;
+  const bench::LoraSwitch lora =
+      bench::measure_lora_switch({AdapterTarget::unet, &unet_network, files.unet.weights},
+                                 checkpoint_path + ".lora.safetensors", kLoraRank, used_threads);
+  std::printf(
+      "LoRA of rank %d on every attention block, %.0f MiB, %zu parameters: on %.2f s, off %.2f s; reading it %.2f s "
+      "and "
+      "laying out alone %.2f s (%.2f times)\n",
+      kLoraRank, lora.file_mib, lora.parameters, lora.put_on_seconds, lora.take_off_seconds, lora.read_seconds,
+      lora.lay_out_seconds, lora.ratio());
 
   std::vector<int> ids(77, 49407);
   ids[0] = 49406;
@@ -232,6 +230,10 @@ int main(int argc, char** argv) try {
                {"peak_instructions", peak.instructions},
                {"load_seconds", load},
                {"read_seconds", read},
+               {"lora_on_seconds", lora.put_on_seconds},
+               {"lora_off_seconds", lora.take_off_seconds},
+               {"lora_read_seconds", lora.read_seconds},
+               {"lora_lay_out_seconds", lora.lay_out_seconds},
                {"text_seconds", text},
                {"laid_out_gib", laid_out},
                {"peak_memory_gib", peak_memory_gib()},

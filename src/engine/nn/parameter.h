@@ -47,7 +47,8 @@ class Matrix final : public Parameter {
   Matrix(Backend& backend, std::vector<TensorName> parts, WeightUse use, DType compute)
       : Parameter(std::move(parts)), backend_(backend), use_(use), compute_(compute) {}
   void load(const WeightSource& source) override;
-  std::size_t bytes() const override { return packed_->bytes(); }
+  // 0 after a load() that failed.
+  std::size_t bytes() const override { return packed_ ? packed_->bytes() : 0; }
   const PackedWeight& packed() const { return *packed_; }
 
  private:

@@ -33,6 +33,7 @@ std::uint64_t machine_bytes() {
 struct Engine::State {
   explicit State(const EngineOptions& options)
       : backend(make_backend(options)),
+        threads(options.threads),
         // Half of the machine: the other half is for what a job computes with and for the files' pages.
         cache(options.cache_bytes > 0 ? options.cache_bytes : machine_bytes() / 2) {}
 
@@ -114,6 +115,7 @@ struct Engine::State {
   }
 
   std::unique_ptr<Backend> backend;
+  int threads;  // as asked for; 0: one a core
   ModelCache cache;
 };
 
@@ -128,7 +130,12 @@ GenerationResult Engine::generate(const GenerationSpec& spec, ProgressSink& prog
   GenerationResult result;
   {
     const JobModels models = state_->models_for(spec, types);
+    AdapterReport adapters = models.base->adapters.wear(
+        models.base->adapted_networks(), spec.loras,
+        {.threads = state_->threads, .before_each = [&] { cancel.throw_if_cancelled(); }});
     result = darkroom::engine::generate(models, spec, clock, cancel);
+    result.loaded_loras = std::move(adapters.loaded);
+    result.warnings.insert(result.warnings.begin(), adapters.warnings.begin(), adapters.warnings.end());
   }
   result.device = device();
   result.compute_type = to_string(types.model);

@@ -37,4 +37,14 @@ std::uint64_t SdxlModel::bytes() const {
   return total;
 }
 
+std::vector<AdaptedNetwork> SdxlModel::adapted_networks() const {
+  std::vector<AdaptedNetwork> networks{
+      {AdapterTarget::unet, unet_network.get(), checkpoint.unet.weights},
+      {AdapterTarget::text_encoder_2, text_encoder_2.network.get(), checkpoint.text_encoder_2.weights}};
+  if (text_encoder) {
+    networks.push_back({AdapterTarget::text_encoder, text_encoder->network.get(), checkpoint.text_encoder->weights});
+  }
+  return networks;
+}
+
 }  // namespace darkroom::engine

@@ -6,6 +6,7 @@
 
 #include "engine/models/clip_text.h"
 #include "engine/models/unet.h"
+#include "engine/pipeline/adapters.h"
 #include "engine/pipeline/autoencoder.h"
 #include "engine/pipeline/compute_types.h"
 #include "engine/pipeline/model_cache.h"
@@ -31,8 +32,11 @@ struct SdxlModel final : LaidOutModel {
   std::unique_ptr<Network> unet_network;
   std::unique_ptr<Unet> unet;
   std::shared_ptr<Autoencoder> vae;  // a single file may come without
+  Adapters adapters;                 // what UNet and text encoders wear
 
   std::uint64_t bytes() const override;  // of laid-out weights
+  // UNet and text encoders.
+  std::vector<AdaptedNetwork> adapted_networks() const;
 };
 
 }  // namespace darkroom::engine

@@ -7,6 +7,7 @@
 
 #include "engine/weights/json_file.h"
 #include "engine/weights/key_map_upscaler.h"
+#include "engine/weights/lora_family.h"
 #include "engine/weights/weight_file.h"
 
 namespace darkroom::engine {
@@ -94,8 +95,10 @@ std::optional<Classification> classify_original(const WeightSource& source, cons
 }
 
 bool is_lora(const Names& names) {
-  for (const std::string_view part : {".lora_up.", ".lora_down.", ".lora_A.", ".lora_B.", ".lora.up.", ".lora.down.",
-                                      ".hada_w1_", ".lokr_w1", ".lokr_w2", ".lora_linear_layer."}) {
+  if (names.has_prefix("lora_unet_") || names.has_prefix("lora_te")) return true;
+  for (const std::string_view part :
+       {".lora_up.", ".lora_down.", ".lora_A.", ".lora_B.", ".lora.up.", ".lora.down.", "_lora.up.", "_lora.down.",
+        ".hada_w1_", ".lokr_w1", ".lokr_w2", ".lora_linear_layer."}) {
     if (names.has_part(part)) return true;
   }
   return false;
@@ -255,7 +258,7 @@ std::string_view to_string(Family family) {
 
 Classification classify(const WeightSource& source) {
   const Names names(source);
-  if (is_lora(names)) return {FileKind::lora, Family::unknown, {}};
+  if (is_lora(names)) return {FileKind::lora, family_of_lora(source), {}};
   if (const auto original = classify_original(source, names)) return *original;
   return classify_alone(source, names);
 }

@@ -54,12 +54,22 @@ std::string renamed(std::string_view rest, std::span<const Rename> renames) {
   return std::string(rest);
 }
 
+// The other way round: what was renamed to `rest`.
+std::string renamed_back(std::string_view rest, std::span<const Rename> renames) {
+  for (const auto& [from, to] : renames) {
+    if (rest.starts_with(to)) return fmt::format("{}{}", from, rest.substr(to.size()));
+  }
+  return std::string(rest);
+}
+
+using RenameRest = std::string (*)(std::string_view, std::span<const Rename>);
+
 // The name of `rest` after its longest prefix (of whole components) in `modules`; empty if none is there.
-std::string mapped_name(std::string_view rest, const Modules& modules) {
+std::string mapped_name(std::string_view rest, const Modules& modules, RenameRest rename_rest = renamed) {
   for (std::size_t dot = rest.rfind('.'); dot != std::string_view::npos && dot > 0; dot = rest.rfind('.', dot - 1)) {
     const auto found = modules.find(rest.substr(0, dot));
     if (found != modules.end()) {
-      return fmt::format("{}.{}", found->second.target, renamed(rest.substr(dot + 1), found->second.renames));
+      return fmt::format("{}.{}", found->second.target, rename_rest(rest.substr(dot + 1), found->second.renames));
     }
   }
   return {};
@@ -470,6 +480,66 @@ Result<MappedPart<ClipTextConfig>> map_clip_text(const WeightSource& source, std
     put(mapped.entries, part, complete ? name : "text_model." + name, {.source = part.prefix() + name});
   }
   return finish(part, std::move(mapped));
+}
+
+OriginalNames original_unet_names(const WeightSource& unet) {
+  const Prefixed part(unet, "");
+  const int levels = part.count([](int n) { return fmt::format("down_blocks.{}.resnets.0.conv1.weight", n); });
+  const int layers = part.count([](int n) { return fmt::format("down_blocks.0.resnets.{}.conv1.weight", n); });
+  const bool middle_attends = part.has("mid_block.attentions.0.proj_in.weight");
+  Modules modules{{"time_embedding.linear_1", {"time_embed.0"}},
+                  {"time_embedding.linear_2", {"time_embed.2"}},
+                  {"time_embedding.cond_proj", {"time_embed.cond_proj"}},
+                  {"add_embedding.linear_1", {"label_emb.0.0"}},
+                  {"add_embedding.linear_2", {"label_emb.0.2"}},
+                  {"conv_in", {"input_blocks.0.0"}},
+                  {"conv_norm_out", {"out.0"}},
+                  {"conv_out", {"out.2"}},
+                  {"mid_block.resnets.0", {"middle_block.0", kResnet}},
+                  {"mid_block.attentions.0", {"middle_block.1"}},
+                  {"mid_block.resnets.1", {middle_attends ? "middle_block.2" : "middle_block.1", kResnet}}};
+  const int per_level = layers + 1;  // going down: with the downsampler; going up: a layer more
+  for (int level = 0; level < levels; ++level) {
+    for (int n = 0; n < per_level; ++n) {
+      const std::string down = fmt::format("input_blocks.{}", 1 + level * per_level + n);
+      const std::string up = fmt::format("output_blocks.{}", level * per_level + n);
+      modules[fmt::format("down_blocks.{}.resnets.{}", level, n)] = {down + ".0", kResnet};
+      modules[fmt::format("down_blocks.{}.attentions.{}", level, n)] = {down + ".1"};
+      modules[fmt::format("up_blocks.{}.resnets.{}", level, n)] = {up + ".0", kResnet};
+      modules[fmt::format("up_blocks.{}.attentions.{}", level, n)] = {up + ".1"};
+    }
+    modules[fmt::format("down_blocks.{}.downsamplers.0", level)] = {
+        fmt::format("input_blocks.{}.0", (level + 1) * per_level), kDownsample};
+    const bool attends = part.has(fmt::format("up_blocks.{}.attentions.0.proj_in.weight", level));
+    modules[fmt::format("up_blocks.{}.upsamplers.0", level)] = {
+        fmt::format("output_blocks.{}.{}", (level + 1) * per_level - 1, attends ? 2 : 1)};
+  }
+  OriginalNames names;
+  for (const std::string& name : part.names()) {
+    std::string original = mapped_name(name, modules, renamed_back);
+    if (!original.empty()) names.emplace(name, std::move(original));
+  }
+  return names;
+}
+
+OriginalNames original_openclip_names(const WeightSource& text_encoder) {
+  const Prefixed part(text_encoder, "");
+  const int layers =
+      part.count([](int n) { return fmt::format("text_model.encoder.layers.{}.layer_norm1.weight", n); });
+  Modules modules{{"text_model.final_layer_norm", {"ln_final"}}};
+  for (int n = 0; n < layers; ++n) {
+    modules[fmt::format("text_model.encoder.layers.{}", n)] = {fmt::format("transformer.resblocks.{}", n),
+                                                               kOpenClipLayer};
+  }
+  OriginalNames names;
+  for (const std::string& name : part.names()) {
+    std::string original = mapped_name(name, modules, renamed_back);
+    const auto at = original.find(".self_attn.");  // query, key and value, which are one tensor there
+    if (at != std::string::npos)
+      original = original.substr(0, at) + ".attn.in_proj" + original.substr(original.rfind('.'));
+    if (!original.empty()) names.emplace(name, std::move(original));
+  }
+  return names;
 }
 
 }  // namespace darkroom::engine

@@ -3,6 +3,8 @@
 // loaders/single_file_utils.py. What a config.json would say is inferred from the shapes.
 #pragma once
 
+#include <map>
+#include <string>
 #include <string_view>
 
 #include "base/error.h"
@@ -32,5 +34,11 @@ Result<MappedPart<ClipTextConfig>> map_openclip_text(const WeightSource& source,
 Result<MappedPart<ClipTextConfig>> map_clip_text(const WeightSource& source, std::string_view prefix);
 // diffusers' AutoencoderKL, with the attention names of before and after 0.18.
 Result<MappedPart<VaeConfig>> map_diffusers_vae(const WeightSource& source);
+
+// The way back: what tensors that have diffusers' and transformers' names are called in the original layout, as far as
+// they have a place there. Three names of a text encoder (query, key, value) have one "….attn.in_proj.weight" there.
+using OriginalNames = std::map<std::string, std::string>;
+OriginalNames original_unet_names(const WeightSource& unet);
+OriginalNames original_openclip_names(const WeightSource& text_encoder);
 
 }  // namespace darkroom::engine

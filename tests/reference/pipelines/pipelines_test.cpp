@@ -11,8 +11,10 @@
 #include "engine/image/codec.h"
 #include "engine/image/compare.h"
 #include "engine/pipeline/engine.h"
+#include "engine/weights/safetensors.h"
 #include "tests/support/tiny_models.h"
 #include "tests/support/vectors.h"
+#include "tests/unit/weights/weights_support.h"
 
 namespace darkroom::engine {
 namespace {
@@ -46,6 +48,11 @@ GenerationSpec spec_of(const std::string& name) {
   spec.scheduler.name = request.at("scheduler");
   const json config = request.value("scheduler_config", json::object());
   for (const auto& [key, value] : config.items()) spec.scheduler.options.emplace_back(key, value.dump());
+  for (const json& lora : request.value("loras", json::array())) {
+    spec.loras.push_back({.model = test::vectors_dir() / lora.at("file"),
+                          .unet_weight = lora.at("weight"),
+                          .text_encoder_weight = lora.at("weight")});
+  }
   MicroConditioning& micro = spec.micro_conditioning;
   if (request.contains("original_size")) micro.original_size = size_from(request.at("original_size"));
   if (request.contains("target_size")) micro.target_size = size_from(request.at("target_size"));
@@ -193,6 +200,12 @@ constexpr const char* kCases[] = {
     "custom-vae",
     "refiner-0.8",
     "textual-inversion",
+    "lora-kohya",
+    "lora-peft",
+    "lora-two",
+    "lora-dora",
+    "lora-loha",
+    "lora-lokr",
 };
 
 std::vector<CaseName> all_cases() {
@@ -283,6 +296,96 @@ TEST(Cancel, EndsTheJobBeforeTheNextStep) {
     EXPECT_EQ(failure.error().code, ErrorCode::cancelled);
   }
   EXPECT_EQ(progress.last, 2);
+}
+
+// All that a job computes: its latents after every step and its picture.
+struct Made {
+  std::vector<std::vector<float>> latents;
+  std::vector<std::uint8_t> rgb;
+  bool operator==(const Made&) const = default;
+};
+
+Made make(const GenerationSpec& spec) {
+  Silent progress;
+  GenerationResult result = run(spec, progress);
+  return {std::move(progress.latents), std::move(result.pictures.at(0).rgb)};
+}
+
+TEST(Lora, ComesOffWithoutATraceAndBackOnAsTheSameBytes) {
+  for (const Precision precision : {Precision::float32, Precision::bfloat16}) {
+    GenerationSpec a = spec_of("lora-kohya"), b = spec_of("lora-dora"), none = a;
+    none.loras.clear();
+    for (GenerationSpec* spec : {&a, &b, &none}) {
+      spec->precision = precision;
+      spec->steps = 1;
+    }
+    const Made without = make(none), with_a = make(a), with_b = make(b);
+    EXPECT_NE(with_a.latents, without.latents);
+    EXPECT_NE(with_b.latents, with_a.latents);
+    EXPECT_EQ(make(a), with_a);
+    EXPECT_EQ(make(none), without);
+    EXPECT_EQ(make(b), with_b);
+  }
+}
+
+TEST(Lora, TellsWhatItAppliedAndWhatHasNoPlace) {
+  GenerationSpec spec = spec_of("lora-two");
+  spec.steps = 1;
+  Silent progress;
+  const GenerationResult result = run(spec, progress);
+  EXPECT_EQ(result.loaded_loras, (std::vector<std::string>{"kohya: 732 of 732 tensors", "peft: 468 of 468 tensors"}));
+  EXPECT_TRUE(result.warnings.empty());
+}
+
+// The same tensors with B·A·weight added in double, as float32, where the LoRA has A and B for them.
+void merge_on_disk(const std::filesystem::path& file, const std::string& prefix, const test::Vectors& lora,
+                   double weight) {
+  const SafetensorsFile from = value_or_throw(SafetensorsFile::open(file));
+  std::vector<HostTensor> merged;
+  for (HostTensor tensor : from.tensors()) {
+    const auto values = std::make_shared<std::vector<float>>(static_cast<std::size_t>(tensor.elements()));
+    to_float(tensor.dtype, tensor.data, values->data(), values->size());
+    const std::string layer = prefix + tensor.name.substr(0, tensor.name.rfind('.'));
+    if (tensor.name.ends_with(".weight") && lora.has(layer + ".lora_A.weight")) {
+      const test::Vector& a = lora.get(layer + ".lora_A.weight");  // [r, I·taps]
+      const test::Vector& b = lora.get(layer + ".lora_B.weight");  // [O, r]
+      const auto rank = static_cast<std::size_t>(a.shape[0]);
+      const std::size_t columns = a.values.size() / rank;
+      for (std::size_t i = 0; i < values->size(); ++i) {
+        double sum = 0;
+        for (std::size_t k = 0; k < rank; ++k) {
+          sum += static_cast<double>(b.values[i / columns * rank + k]) * a.values[k * columns + i % columns];
+        }
+        (*values)[i] = static_cast<float>((*values)[i] + weight * sum);
+      }
+    }
+    tensor.dtype = DType::f32;
+    tensor.data = reinterpret_cast<const std::byte*>(values->data());
+    tensor.owner = values;
+    merged.push_back(std::move(tensor));
+  }
+  const std::filesystem::path out = file.parent_path() / "merged";
+  EXPECT_TRUE(write_safetensors(out, merged));
+  std::filesystem::rename(out, file);
+}
+
+TEST(Lora, EqualsACheckpointMergedOnTheDisk) {
+  namespace fs = std::filesystem;
+  const test::TemporaryFolder temporary;
+  const fs::path model = temporary / "merged";
+  GenerationSpec spec = spec_of("lora-peft");
+  fs::copy(spec.model, model, fs::copy_options::recursive);
+  const test::Vectors lora = test::Vectors::open("loras/peft.safetensors");
+  merge_on_disk(model / "unet" / "diffusion_pytorch_model.safetensors", "unet.", lora, spec.loras[0].unet_weight);
+  for (const std::string part : {"text_encoder", "text_encoder_2"}) {
+    merge_on_disk(model / part / "model.safetensors", part + ".", lora, spec.loras[0].text_encoder_weight);
+  }
+  Silent progress;
+  const GenerationResult worn = run(spec, progress);
+  spec.loras.clear();
+  spec.model = model;
+  const GenerationResult merged = run(spec, progress);
+  EXPECT_LE(max_difference(as_image(worn.pictures[0]), as_image(merged.pictures[0])), 1);
 }
 
 }  // namespace

@@ -1,0 +1,81 @@
+#include "bench/lora_switch.h"
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <set>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include "bench/files.h"
+#include "engine/weights/safetensors.h"
+
+namespace darkroom::bench {
+namespace {
+
+using namespace engine;
+
+double seconds_of(const std::function<void()>& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// Small numbers in float16, as LoRAs are saved.
+HostTensor some_halves(std::string name, const Shape& shape) {
+  const auto values = std::make_shared<std::vector<std::uint16_t>>(static_cast<std::size_t>(shape.elements()));
+  std::uint32_t state = 7;
+  for (std::uint16_t& value : *values) {
+    state = state * 1664525U + 1013904223U;
+    value = float_to_f16((static_cast<float>(state >> 8) * (1.0F / 8388608.0F) - 1.0F) * 0.01F);
+  }
+  return {.name = std::move(name),
+          .dtype = DType::f16,
+          .shape = shape,
+          .data = reinterpret_cast<const std::byte*>(values->data()),
+          .owner = values};
+}
+
+// Returns the names of the tensors that it changes.
+std::set<std::string> write_lora(const WeightSource& unet, const std::filesystem::path& file, std::int64_t rank) {
+  std::vector<HostTensor> tensors;
+  std::set<std::string> touched;
+  for (const std::string& name : unet.names()) {
+    const Shape shape = unet.info(name)->shape;
+    if (name.find(".attentions.") == std::string::npos || !name.ends_with(".weight") || shape.rank() != 2) continue;
+    const std::string layer = "unet." + name.substr(0, name.rfind('.'));
+    tensors.push_back(some_halves(layer + ".lora_A.weight", {rank, shape[1]}));
+    tensors.push_back(some_halves(layer + ".lora_B.weight", {shape[0], rank}));
+    touched.insert(name);
+  }
+  if (auto written = write_safetensors(file, tensors); !written) throw Failure(written.error());
+  return touched;
+}
+
+}  // namespace
+
+LoraSwitch measure_lora_switch(const AdaptedNetwork& unet, const std::filesystem::path& file, int rank, int threads) {
+  const std::set<std::string> touched = write_lora(*unet.base, file, rank);
+  const std::vector<LoraUse> use{{.model = file.string()}};
+  LoraSwitch result;
+  result.file_mib = static_cast<double>(std::filesystem::file_size(file)) / (1 << 20);
+  const auto lay_out = [&] {
+    unet.network->reload(*unet.base, [&](const std::string& tensor) { return touched.contains(tensor); });
+  };
+  lay_out();  // the base's file is in memory from here on, for both
+  result.lay_out_seconds = seconds_of(lay_out);
+  forget_pages(file);
+  result.read_seconds = seconds_of([&] { read_through(file); });
+  forget_pages(file);
+  Adapters adapters;
+  const std::vector<AdaptedNetwork> networks{unet};
+  result.put_on_seconds =
+      seconds_of([&] { result.parameters = adapters.wear(networks, use, {.threads = threads}).laid_out; });
+  result.take_off_seconds = seconds_of([&] { adapters.wear(networks, {}, {.threads = threads}); });
+  std::error_code ignored;
+  std::filesystem::remove(file, ignored);
+  return result;
+}
+
+}  // namespace darkroom::bench

@@ -1,0 +1,59 @@
+// Dense float32 matrices, with the one product that merging an adapter's small matrices takes. A convolution's weight
+// [O, I, kh, kw] is a matrix of O rows and I·kh·kw columns here.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <utility>
+
+#include "engine/tensor/tensor.h"
+
+namespace darkroom::engine {
+
+// Only moved: two of them never share their numbers.
+class FloatMatrix {
+ public:
+  FloatMatrix() = default;
+  FloatMatrix(FloatMatrix&&) = default;
+  FloatMatrix& operator=(FloatMatrix&&) = default;
+  // Uninitialised, in memory of its own.
+  FloatMatrix(std::int64_t rows, std::int64_t columns);
+  // In that memory, as it is there.
+  FloatMatrix(std::int64_t rows, std::int64_t columns, std::shared_ptr<float[]> memory)
+      : rows_(rows), columns_(columns), values_(std::move(memory)) {}
+
+  std::int64_t rows() const { return rows_; }
+  std::int64_t columns() const { return columns_; }
+  std::int64_t elements() const { return rows_ * columns_; }
+  float* row(std::int64_t i) { return values_.get() + i * columns_; }
+  const float* row(std::int64_t i) const { return values_.get() + i * columns_; }
+  std::span<float> values() { return {values_.get(), static_cast<std::size_t>(elements())}; }
+  std::span<const float> values() const { return {values_.get(), static_cast<std::size_t>(elements())}; }
+  // Its memory, for a tensor to own.
+  std::shared_ptr<const float[]> memory() const { return values_; }
+
+ private:
+  std::int64_t rows_ = 0;
+  std::int64_t columns_ = 0;
+  std::shared_ptr<float[]> values_;
+};
+
+FloatMatrix zero_matrix(std::int64_t rows, std::int64_t columns);
+// A tensor as its first dimension by all the others; a scalar is 1×1. Of a floating type.
+FloatMatrix read_matrix(const HostTensor& tensor);
+FloatMatrix transposed(const FloatMatrix& matrix);
+
+// Sums are float32, in an order that depends on the shapes alone, not on the threads.
+// threads: 0 is OpenMP's own number.
+// out += a·b
+void add_product(const FloatMatrix& a, const FloatMatrix& b, FloatMatrix& out, int threads);
+// a·b
+FloatMatrix product(const FloatMatrix& a, const FloatMatrix& b, int threads);
+// out = base + a·b, where base has as many rows as a; b may be empty.
+void sum_with_product(const HostTensor& base, const FloatMatrix& a, const FloatMatrix& b, FloatMatrix& out,
+                      int threads);
+// out += factor·a, element by element
+void add_scaled(float factor, std::span<const float> a, std::span<float> out, int threads);
+
+}  // namespace darkroom::engine

@@ -1,0 +1,59 @@
+// The product that merging takes: right for every ragged shape, the same bits on any number of threads.
+#include "engine/weights/lora_matrix.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/unit/weights/lora_support.h"
+
+namespace darkroom::engine {
+namespace {
+
+using test::expect_near;
+using test::noise;
+using test::rows_of;
+
+TEST(LoraMatrix, ProductsOfEveryRaggedShapeAreAddedToTheBase) {
+  for (const std::int64_t rows : {1, 3, 4, 5, 31, 33, 70}) {
+    for (const std::int64_t columns : {1, 7, 15, 16, 64, 79, 131}) {
+      for (const std::int64_t depth : {1, 2, 16}) {
+        const HostTensor a = noise("a", {rows, depth});
+        const HostTensor b = noise("b", {depth, columns});
+        const HostTensor base = noise("base", {rows, columns});
+        FloatMatrix sum(rows, columns);
+        sum_with_product(base, read_matrix(a), read_matrix(b), sum, 2);
+        expect_near({.shape = {rows, columns}, .data = reinterpret_cast<const std::byte*>(sum.row(0))},
+                    test::plus(rows_of(base), 1, test::times(rows_of(a), rows_of(b))));
+      }
+    }
+  }
+}
+
+TEST(LoraMatrix, TheNumberOfThreadsChangesNoBit) {
+  const HostTensor base = noise("base", {300, 517});
+  const FloatMatrix a = read_matrix(noise("a", {300, 16}));
+  const FloatMatrix b = read_matrix(noise("b", {16, 517}));
+  FloatMatrix alone(300, 517), together(300, 517);
+  sum_with_product(base, a, b, alone, 1);
+  for (const int threads : {2, 3, 8}) {
+    sum_with_product(base, a, b, together, threads);
+    EXPECT_TRUE(std::ranges::equal(alone.values(), together.values())) << threads << " threads";
+  }
+}
+
+TEST(LoraMatrix, EveryHalfBecomesItsFloat) {
+  std::vector<std::uint16_t> halves(65536);
+  for (std::size_t i = 0; i < halves.size(); ++i) halves[i] = static_cast<std::uint16_t>(i);
+  std::vector<float> floats(halves.size());
+  to_float(DType::f16, reinterpret_cast<const std::byte*>(halves.data()), floats.data(), floats.size());
+  for (std::size_t i = 0; i < halves.size(); ++i) {
+    const float plain = f16_to_float(halves[i]);
+    if (std::isnan(plain)) {
+      ASSERT_TRUE(std::isnan(floats[i])) << i;
+    } else {
+      ASSERT_EQ(std::bit_cast<std::uint32_t>(floats[i]), std::bit_cast<std::uint32_t>(plain)) << i;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace darkroom::engine
