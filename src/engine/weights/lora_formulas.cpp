@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <vector>
 
 #include "base/overloaded.h"
@@ -49,51 +50,58 @@ FloatMatrix matrix_of(const Factor& factor, std::int64_t taps, int threads) {
   return product(left, product_per_tap(read_matrix(*factor.core), taps, right, threads), threads);
 }
 
-FloatMatrix kronecker(const FloatMatrix& a, const FloatMatrix& b) {
+FloatMatrix kronecker(const FloatMatrix& a, const FloatMatrix& b, int threads) {
   FloatMatrix out(a.rows() * b.rows(), a.columns() * b.columns());
-  for (std::int64_t i = 0; i < out.rows(); ++i) {
+  for_rows(out, threads, [&](std::int64_t i) {
     const float* factors = a.row(i / b.rows());
     const float* values = b.row(i % b.rows());
     float* to = out.row(i);
     for (std::int64_t j = 0; j < a.columns(); ++j) {
       for (std::int64_t k = 0; k < b.columns(); ++k) *to++ = factors[j] * values[k];
     }
-  }
+  });
   return out;
 }
 
-// The lengths of W's rows, or of its input channels over all rows and taps.
-std::vector<double> lengths(const FloatMatrix& weight, DoraAxis axis, const AdaptedShape& shape) {
-  std::vector<double> squares(static_cast<std::size_t>(axis == DoraAxis::output ? shape.out : shape.in));
-  for (std::int64_t o = 0; o < weight.rows(); ++o) {
-    for (std::int64_t i = 0; i < weight.columns(); ++i) {
-      const double value = weight.row(o)[i];
-      squares[static_cast<std::size_t>(axis == DoraAxis::output ? o : i / shape.taps())] += value * value;
+// m / the length of each row, or of each input channel over all rows and taps. What is zero has no direction to be
+// given a length in and stays so.
+std::vector<float> length_factors(const FloatMatrix& weight, const Dora& dora, std::int64_t taps, int threads) {
+  const FloatMatrix wanted = read_matrix(dora.scale);
+  std::vector<double> squares(wanted.values().size());
+  if (dora.axis == DoraAxis::output) {
+    for_rows(weight, threads, [&](std::int64_t o) {
+      double sum = 0;
+      for (std::int64_t i = 0; i < weight.columns(); ++i)
+        sum += static_cast<double>(weight.row(o)[i]) * weight.row(o)[i];
+      squares[static_cast<std::size_t>(o)] = sum;
+    });
+  } else {
+    for (std::int64_t o = 0; o < weight.rows(); ++o) {
+      for (std::int64_t i = 0; i < weight.columns(); ++i) {
+        squares[static_cast<std::size_t>(i / taps)] += static_cast<double>(weight.row(o)[i]) * weight.row(o)[i];
+      }
     }
   }
-  for (double& square : squares) square = std::sqrt(square);
-  return squares;
+  std::vector<float> factors(squares.size());
+  for (std::size_t i = 0; i < factors.size(); ++i) {
+    factors[i] = squares[i] > 0 ? static_cast<float>(wanted.values()[i] / std::sqrt(squares[i])) : 0.0F;
+  }
+  return factors;
 }
 
 // ΔW becomes m·(W + ΔW)/‖W + ΔW‖ − W. A strength then leads from W straight to there.
-void decompose(const AdapterLayer& layer, const FloatMatrix& base, FloatMatrix& change) {
+void decompose(const AdapterLayer& layer, const FloatMatrix& base, FloatMatrix& change, int threads) {
   FloatMatrix& adapted = change;
-  add_scaled(1.0F, base.values(), adapted.values(), 1);
-  const Dora& dora = *layer.dora;
-  const FloatMatrix wanted = read_matrix(dora.scale);
-  const std::vector<double> lengths_now = lengths(adapted, dora.axis, layer.shape);
-  std::vector<float> factors(lengths_now.size());
-  for (std::size_t i = 0; i < factors.size(); ++i) {
-    // A row of zeros has no direction to be given a length in.
-    factors[i] = lengths_now[i] > 0 ? static_cast<float>(wanted.values()[i] / lengths_now[i]) : 0.0F;
-  }
-  for (std::int64_t o = 0; o < change.rows(); ++o) {
+  add_scaled(1.0F, base.values(), adapted.values(), threads);
+  const std::int64_t taps = layer.shape.taps();
+  const std::vector<float> factors = length_factors(adapted, *layer.dora, taps, threads);
+  const bool by_row = layer.dora->axis == DoraAxis::output;
+  for_rows(change, threads, [&](std::int64_t o) {
     float* row = change.row(o);
     for (std::int64_t i = 0; i < change.columns(); ++i) {
-      const std::int64_t group = dora.axis == DoraAxis::output ? o : i / layer.shape.taps();
-      row[i] = row[i] * factors[static_cast<std::size_t>(group)] - base.row(o)[i];
+      row[i] = row[i] * factors[static_cast<std::size_t>(by_row ? o : i / taps)] - base.row(o)[i];
     }
-  }
+  });
 }
 
 }  // namespace
@@ -115,11 +123,15 @@ FloatMatrix weight_change(const AdapterLayer& layer, const FloatMatrix& base, in
                  [&](const Hadamard& hadamard) {
                    FloatMatrix first = matrix_of(hadamard.first, taps, threads);
                    const FloatMatrix second = matrix_of(hadamard.second, taps, threads);
-                   std::ranges::transform(first.values(), second.values(), first.values().begin(), std::multiplies<>());
+                   for_rows(first, threads, [&](std::int64_t o) {
+                     std::transform(first.row(o), first.row(o) + first.columns(), second.row(o), first.row(o),
+                                    std::multiplies<>());
+                   });
                    return first;
                  },
                  [&](const Kronecker& factors) {
-                   return kronecker(matrix_of(factors.first, 1, threads), matrix_of(factors.second, taps, threads));
+                   return kronecker(matrix_of(factors.first, 1, threads), matrix_of(factors.second, taps, threads),
+                                    threads);
                  },
                  [&](const Generalized& generalized) {
                    const std::int64_t mixed = generalized.per_tap ? taps : 1;
@@ -131,9 +143,11 @@ FloatMatrix weight_change(const AdapterLayer& layer, const FloatMatrix& base, in
                  }},
       layer.change);
   if (layer.scale != 1.0F) {
-    for (float& value : change.values()) value *= layer.scale;
+    for_rows(change, threads, [&](std::int64_t o) {
+      for (std::int64_t i = 0; i < change.columns(); ++i) change.row(o)[i] *= layer.scale;
+    });
   }
-  if (layer.dora) decompose(layer, base, change);
+  if (layer.dora) decompose(layer, base, change, threads);
   return change;
 }
 

@@ -156,6 +156,13 @@ void sum_with_product(const HostTensor& base, const FloatMatrix& a, const FloatM
   });
 }
 
+void for_rows(const FloatMatrix& matrix, int threads, const std::function<void(std::int64_t)>& work) {
+  const std::int64_t rows = matrix.rows();
+  threads = threads_for(matrix.elements(), threads);
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+  for (std::int64_t row = 0; row < rows; ++row) work(row);
+}
+
 void add_scaled(float factor, std::span<const float> a, std::span<float> out, int threads) {
   DR_ASSERT(a.size() == out.size());
   const auto count = static_cast<std::int64_t>(out.size());

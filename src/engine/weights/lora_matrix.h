@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <utility>
@@ -53,6 +54,8 @@ FloatMatrix product(const FloatMatrix& a, const FloatMatrix& b, int threads);
 // out = base + a·b, where base has as many rows as a; b may be empty.
 void sum_with_product(const HostTensor& base, const FloatMatrix& a, const FloatMatrix& b, FloatMatrix& out,
                       int threads);
+// Runs work(row) for every row of a matrix, side by side.
+void for_rows(const FloatMatrix& matrix, int threads, const std::function<void(std::int64_t)>& work);
 // out += factor·a, element by element
 void add_scaled(float factor, std::span<const float> a, std::span<float> out, int threads);
 
