@@ -231,7 +231,12 @@ struct Log {
   std::string message;
 };
 
-using EventBody = std::variant<Ready, Progress, Log>;
+// How far the picture is, roughly.
+struct Preview {
+  std::string jpeg;  // encoded; base64 on the wire
+};
+
+using EventBody = std::variant<Ready, Progress, Log, Preview>;
 
 struct Event {
   std::string request_id;  // "": of no request

@@ -5,7 +5,7 @@
 //   deaf      stops, as a process, for ever        stubborn neither cancels nor obeys SIGTERM, for ever
 //   exit      dies, at every attempt               exitonce dies at the first attempt
 //   link      a picture that is a symbolic link    nofile   a picture that is not there
-//   leave     ends itself as if told to
+//   leave     ends itself as if told to           preview  sends one before each step
 // A picture's bytes are the seed and the prompt. Every start of a job is a line of the file "starts" beside the
 // outputs.
 #include <atomic>
@@ -108,6 +108,7 @@ class RogueWorker {
     for (int step = 1; step <= spec.steps; ++step) {
       if (cancelled_) return fail_job(id, {ErrorCode::cancelled, "the job was cancelled"});
       if (asks("slow")) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      if (asks("preview")) send(encode(Event{id, Preview{fmt::format("after step {}", step - 1)}}));
       send(encode(Event{id, Progress{.stage = "denoise", .step = step, .steps = spec.steps, .seconds_left = 1.0}}));
     }
     const Generated generated = write(spec, asks("nofile"), asks("link"));

@@ -224,6 +224,14 @@ void Dispatcher::on_progress(const std::string& request_id, const Progress& prog
   if (bus_.has_listeners(job.id)) bus_.publish(event_of(JobEventKind::progress, job));
 }
 
+void Dispatcher::on_preview(const std::string& request_id, const Preview& preview) {
+  const auto running = running_.find(request_id);
+  if (running == running_.end() || !bus_.has_listeners(running->second.job.id)) return;
+  JobEvent event = event_of(JobEventKind::preview, running->second.job);
+  event.preview = preview.jpeg;
+  bus_.publish(event);
+}
+
 void Dispatcher::on_answer(const std::string& request_id, Response response) {
   const std::optional<Running> running = take(request_id);
   if (!running) return;  // it was given back
@@ -435,7 +443,11 @@ void Dispatcher::keep_house(SteadyTime now) {
   if (now < next_house_) return;
   next_house_ = now + kHousePause;
   Retention retention{.before = {}, .max_bytes = options_.keep_bytes};
-  if (options_.keep_for) retention.before = WallTime::clock::now() - *options_.keep_for;
+  if (options_.keep_for) {
+    // A clock that is set forward by mistake must not let everything go: only time that has passed counts.
+    const auto passed = std::chrono::duration_cast<WallTime::duration>(now - started_);
+    retention.before = std::min(WallTime::clock::now(), wall_started_ + passed) - *options_.keep_for;
+  }
   const Result<Reaped> reaped = store_.reap(retention);
   if (!reaped) return options_.log(LogLevel::error, reaped.error().message);
   remove_blobs(reaped->blobs);

@@ -91,6 +91,7 @@ class Dispatcher final : private PoolListener {
   void remove_blobs(const std::vector<std::string>& blobs);
 
   void on_progress(const std::string& request_id, const Progress& progress) override;
+  void on_preview(const std::string& request_id, const Preview& preview) override;
   void on_answer(const std::string& request_id, Response response) override;
   void on_loss(const std::string& request_id, Loss loss, const std::string& cause) override;
   void on_log(LogLevel level, const std::string& message) override { options_.log(level, message); }
@@ -100,6 +101,9 @@ class Dispatcher final : private PoolListener {
   BlobStore& blobs_;
   EventBus& bus_;
   LiveJobs& live_;
+
+  const SteadyTime started_ = SteadyTime::clock::now();
+  const WallTime wall_started_ = WallTime::clock::now();
 
   // The thread's own.
   WorkerPool pool_;

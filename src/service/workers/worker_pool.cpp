@@ -148,8 +148,7 @@ void WorkerPool::watch(Slot& slot, SteadyTime now) {
     const Loss loss = slot.running->loss;
     const char* const reason = loss == Loss::cancelled ? "that was cancelled" : "whose time was over";
     end_worker(slot, loss,
-               fmt::format("it did not give up a job {} within {:.0f} s", reason, seconds(options_.patience)),
-               now);
+               fmt::format("it did not give up a job {} within {:.0f} s", reason, seconds(options_.patience)), now);
   } else if (now - slot.last_asked >= options_.heartbeat) {
     if (slot.missed >= kMissedHeartbeats) {
       end_worker(slot, Loss::crashed,
@@ -236,6 +235,9 @@ void WorkerPool::on_event(Slot& slot, const Event& event) {
                           if (!of_job) return;
                           if (progress.stage != "load") slot.running->loading = false;
                           listener_.on_progress(event.request_id, progress);
+                        },
+                        [&](const Preview& preview) {
+                          if (of_job) listener_.on_preview(event.request_id, preview);
                         },
                         [&](const Log& entry) { log(slot, entry.level, entry.message); }},
              event.body);

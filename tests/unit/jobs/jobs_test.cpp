@@ -315,6 +315,19 @@ TEST_F(JobsTest, EventsTellAJobsWayInOrder) {
   EXPECT_EQ(events.back().job.pictures.size(), 1U);
 }
 
+TEST_F(JobsTest, PreviewsReachTheListener) {
+  start();
+  const std::string blocker = submit("slow");
+  wait_until_running(blocker);
+  const std::string job = submit("preview");
+  std::vector<std::string> previews;
+  const Result<Subscription> subscription = jobs_->subscribe(job, "", [&](const JobEvent& event) {
+    if (event.kind == JobEventKind::preview) previews.push_back(event.preview);
+  });
+  end_of(job);
+  EXPECT_THAT(previews, ElementsAre("after step 0", "after step 1", "after step 2"));
+}
+
 TEST_F(JobsTest, WhoComesBackGetsASnapshotUnlessHeHasSeenIt) {
   start();
   const std::string running = submit("deaf");

@@ -36,6 +36,9 @@ struct Recorder final : PoolListener {
   void on_progress(const std::string& id, const Progress& progress) override {
     told.push_back(fmt::format("{} step {}", id, progress.step));
   }
+  void on_preview(const std::string& id, const Preview& preview) override {
+    told.push_back(fmt::format("{} preview {}", id, preview.jpeg));
+  }
   void on_answer(const std::string& id, Response response) override {
     told.push_back(fmt::format("{} {}", id, response.refusal ? response.refusal->error.message : "done"));
   }
@@ -112,9 +115,10 @@ TEST_F(WorkerPoolTest, AWorkerGetsReadyDoesAJobAndIsFreeAgain) {
   EXPECT_EQ(state(), WorkerState::busy);
   EXPECT_EQ(deeds_[0]->sent.at(0).request_id, "j-1");
   arrive(WorkerMessage(Event{"j-1", Progress{"denoise", 3, 5, 1.0}}));
+  arrive(WorkerMessage(Event{"j-1", Preview{"bytes"}}));
   respond("j-1");
   EXPECT_EQ(state(), WorkerState::idle);
-  EXPECT_THAT(recorder_.told, ElementsAre("j-1 step 3", "j-1 done"));
+  EXPECT_THAT(recorder_.told, ElementsAre("j-1 step 3", "j-1 preview bytes", "j-1 done"));
 }
 
 TEST_F(WorkerPoolTest, ADeadWorkersJobIsLostAndItIsStartedAgainLaterEachTime) {
