@@ -11,6 +11,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/subprocess.h"
+#include "protocol/line_channel.h"
 #include "tests/support/fast_directory.h"
 
 namespace darkroom {
@@ -517,6 +519,36 @@ TEST_F(JobsTest, AfterARestartQueuedAndRunningJobsAreDone) {
   EXPECT_EQ(get(queued).attempt, 1);
   EXPECT_EQ(bytes_of(get(running).pictures[0]), "7 slow");
   EXPECT_EQ(files_in(directory_ / "data" / "pictures"), 2U);
+}
+
+TEST_F(JobsTest, WhenTheServiceIsKilledNothingIsLostAndNothingDoubled) {
+  std::set<std::string> jobs;
+  constexpr int kKills = 4;
+  for (int kill = 0; kill < kKills; ++kill) {
+    Result<Subprocess> host = Subprocess::start(fs::path(DARKROOM_BINARY_DIR) / "bin" / "jobs-host",
+                                                {options_.service.data, options_.worker.string(), "slow", "a lake"});
+    ASSERT_TRUE(host) << host.error().message;
+    LineReader reader(host->output(), 1000);
+    while (jobs.size() < static_cast<std::size_t>(2 * (kill + 1))) {
+      reader.read_some();
+      while (const std::optional<Received> line = reader.take()) {
+        ASSERT_EQ(line->kind, Received::Kind::line);
+        jobs.insert(line->text);
+      }
+    }
+    std::this_thread::sleep_for(kill * 40ms);  // at different moments of a job
+    host->send_signal(SIGKILL);
+    ASSERT_TRUE(host->wait(10s));
+  }
+  start();
+  for (const std::string& job : jobs) {
+    const JobView view = end_of(job);
+    ASSERT_EQ(view.status, JobStatus::succeeded) << view.failure->error.message;
+    EXPECT_EQ(view.crashes, 0);
+    EXPECT_THAT(bytes_of(view.pictures.at(0)), testing::AnyOf("7 slow", "7 a lake"));
+  }
+  EXPECT_EQ(jobs_->list({}, "", 100)->jobs.size(), jobs.size());
+  EXPECT_EQ(files_in(directory_ / "data" / "pictures"), jobs.size());
 }
 
 TEST_F(JobsTest, ARestartSweepsWhatNoJobKnows) {
