@@ -26,6 +26,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::chrono::seconds kAnswerPatience(5);  // for what a worker answers beside its job
+constexpr int kMaxPage = 1000;                      // jobs
 constexpr std::uint64_t kEnvelope = 1'000'000;      // bytes of a message beside its pictures, generously
 
 std::string random_id() { return fmt::format("{:016x}{:016x}", random_u64(), random_u64()); }
@@ -190,6 +191,9 @@ DispatcherOptions Jobs::Service::dispatcher_options() const {
 // --- Jobs ---
 
 Result<void> Jobs::Service::check(const Submission& submission) const {
+  if (!(submission.caller.weight > 0.0)) {
+    return fail(ErrorCode::invalid_argument, "the key's weight is {}, must be more than 0", submission.caller.weight);
+  }
   if (dispatcher_->draining()) return fail(ErrorCode::conflict, "the service is shutting down");
   if (!submission.webhook.url.empty()) {
     if (Result<void> checked = check_webhook_url(submission.webhook.url); !checked) return checked;
@@ -361,6 +365,9 @@ Result<JobView> Jobs::get(const std::string& id) { return service_->get(id); }
 Result<StoredRequest> Jobs::request(const std::string& id) { return service_->store().request(id); }
 
 Result<JobPage> Jobs::list(const JobFilter& filter, const std::string& cursor, int limit) {
+  if (limit < 1 || limit > kMaxPage) {
+    return fail(ErrorCode::invalid_argument, "limit is {}, must be between 1 and {}", limit, kMaxPage);
+  }
   Result<JobPage> page = service_->store().list(filter, cursor, limit);
   if (page) {
     for (JobView& job : page->jobs) service_->live().complete(job);

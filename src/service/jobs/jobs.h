@@ -81,7 +81,7 @@ class Jobs {
   Result<Submitted> submit(const Submission& submission);
   Result<JobView> get(const std::string& id);  // error not_found
   Result<StoredRequest> request(const std::string& id);
-  // Error invalid_argument: no such cursor. "" begins.
+  // Error invalid_argument: no such cursor, or a limit that is not between 1 and 1000. "" begins.
   Result<JobPage> list(const JobFilter& filter, const std::string& cursor, int limit);
   // A queued job ends at once; a running one within a step, the view says cancel_asked until then; a finished one stays
   // as it is. Error not_found.

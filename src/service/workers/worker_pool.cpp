@@ -84,7 +84,8 @@ void WorkerPool::on_end(Slot& slot, const ExitStatus& status, SteadyTime now) {
   slot.state = WorkerState::waiting;
   slot.stats.pid = 0;
   slot.warm.clear();
-  // Twice as long from one death to the next.
+  // Twice as long from one death to the next, unless it has lived for long.
+  if (now - slot.started > options_.last_restart) slot.deaths = 0;
   const int doublings = std::min(slot.deaths++, 20);
   slot.due =
       now + std::min<std::chrono::milliseconds>(options_.first_restart * (1 << doublings), options_.last_restart);
