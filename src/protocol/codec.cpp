@@ -250,19 +250,6 @@ void fields(Io& io, Of<Log> auto& log) {
   io.required("message", log.message);
 }
 
-template <class Io>
-void fields(Io& io, Of<Preview> auto& preview) {
-  if constexpr (Io::kReading) {
-    std::string text;
-    io.required("jpeg", text);
-    Result<std::string> bytes = decode_base64(text);
-    if (!bytes) return io.complain("jpeg", bytes.error().message);
-    preview.jpeg = std::move(*bytes);
-  } else {
-    io.required("jpeg", encode_base64(preview.jpeg));
-  }
-}
-
 namespace {
 
 // --- Which alternative of a variant a message is. ---
@@ -272,8 +259,7 @@ constexpr std::array<std::string_view, std::variant_size_v<ResponseData>> kDataK
     "",           "generated_images",    "model_loaded", "model_unloaded", "models",
     "schedulers", "orchestrator_status", "cancelled",    "shut_down"};
 
-constexpr std::array<std::string_view, std::variant_size_v<EventBody>> kEventTypes = {"ready", "progress", "log",
-                                                                                      "preview"};
+constexpr std::array<std::string_view, std::variant_size_v<EventBody>> kEventTypes = {"ready", "progress", "log"};
 
 // Makes the alternative with this index the active one.
 template <class Variant>

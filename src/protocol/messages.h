@@ -231,12 +231,7 @@ struct Log {
   std::string message;
 };
 
-// How far the picture is, roughly.
-struct Preview {
-  std::string jpeg;  // encoded; base64 on the wire
-};
-
-using EventBody = std::variant<Ready, Progress, Log, Preview>;
+using EventBody = std::variant<Ready, Progress, Log>;
 
 struct Event {
   std::string request_id;  // "": of no request

@@ -5,7 +5,7 @@
 //   deaf      stops, as a process, for ever        stubborn neither cancels nor obeys SIGTERM, for ever
 //   exit      dies, at every attempt               exitonce dies at the first attempt
 //   link      a picture that is a symbolic link    nofile   a picture that is not there
-//   leave     ends itself as if told to           preview  sends one before each step
+//   leave     ends itself as if told to
 // A picture's bytes are the seed and the prompt. Every start of a job is a line of the file "starts" beside the
 // outputs.
 #include <atomic>
@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "base/overloaded.h"
+#include "base/text.h"
 #include "protocol/codec.h"
 #include "protocol/line_channel.h"
 
@@ -108,8 +109,11 @@ class RogueWorker {
     for (int step = 1; step <= spec.steps; ++step) {
       if (cancelled_) return fail_job(id, {ErrorCode::cancelled, "the job was cancelled"});
       if (asks("slow")) std::this_thread::sleep_for(std::chrono::milliseconds(20));
-      if (asks("preview")) send(encode(Event{id, Preview{fmt::format("after step {}", step - 1)}}));
-      send(encode(Event{id, Progress{.stage = "denoise", .step = step, .steps = spec.steps, .seconds_left = 1.0}}));
+      Progress progress{.stage = "denoise", .step = step, .steps = spec.steps, .seconds_left = 1.0};
+      if (spec.output.preview_every > 0) {
+        progress.preview = "data:image/jpeg;base64," + encode_base64(fmt::format("after step {}", step));
+      }
+      send(encode(Event{id, progress}));
     }
     const Generated generated = write(spec, asks("nofile"), asks("link"));
     did_something_ = true;
@@ -139,6 +143,11 @@ class RogueWorker {
                                             .height = spec.height,
                                             .format = spec.output.format,
                                             .bytes = bytes.size()});
+    }
+    if (spec.output.save_control_maps) {
+      const fs::path path = first.parent_path() / "control.png";
+      std::ofstream(path) << "a map";
+      generated.control_maps.push_back(path.string());
     }
     return generated;
   }

@@ -1,12 +1,11 @@
 #include "service/jobs/dispatcher.h"
 
 #include <algorithm>
-#include <span>
 #include <system_error>
 #include <utility>
 
-#include "base/atomic_file.h"
 #include "base/overloaded.h"
+#include "base/text.h"
 #include "service/jobs/intake.h"
 #include "service/jobs/keeping.h"
 #include "service/jobs/schedule.h"
@@ -219,16 +218,19 @@ void Dispatcher::on_progress(const std::string& request_id, const Progress& prog
   const auto running = running_.find(request_id);
   if (running == running_.end()) return;
   JobView& job = running->second.job;
-  job.progress = progress;
   live_.set(job.id, job.attempt, progress);
-  if (bus_.has_listeners(job.id)) bus_.publish(event_of(JobEventKind::progress, job));
+  job.progress = progress;
+  const std::string preview = std::exchange(job.progress.preview, {});
+  if (!bus_.has_listeners(job.id)) return;
+  bus_.publish(event_of(JobEventKind::progress, job));
+  if (!preview.empty()) publish_preview(job, preview);
 }
 
-void Dispatcher::on_preview(const std::string& request_id, const Preview& preview) {
-  const auto running = running_.find(request_id);
-  if (running == running_.end() || !bus_.has_listeners(running->second.job.id)) return;
-  JobEvent event = event_of(JobEventKind::preview, running->second.job);
-  event.preview = preview.jpeg;
+void Dispatcher::publish_preview(const JobView& job, const std::string& data_uri) {
+  const Result<std::string> jpeg = decode_base64(std::string_view(data_uri).substr(data_uri.find(',') + 1));
+  if (!jpeg) return options_.log(LogLevel::warning, "a worker's preview is no data: URI: " + jpeg.error().message);
+  JobEvent event = event_of(JobEventKind::preview, job);
+  event.preview = *jpeg;
   bus_.publish(event);
 }
 
@@ -285,13 +287,14 @@ Ending Dispatcher::ending_of(const Running& running, const std::string& request_
 }
 
 void Dispatcher::keep(const Running& running, const std::string& request_id, Generated generated, Ending& ending) {
-  Result<std::vector<Picture>> pictures = keep_pictures(folder_of(request_id), generated.generated_images, blobs_);
-  if (!pictures) {
-    ending.failure = Refusal{pictures.error(), {}};
+  Result<KeptPictures> kept = keep_pictures(folder_of(request_id), generated, blobs_);
+  if (!kept) {
+    ending.failure = Refusal{kept.error(), {}};
     return;
   }
   ending.status = JobStatus::succeeded;
-  ending.pictures = std::move(*pictures);
+  ending.pictures = std::move(kept->pictures);
+  ending.control_maps = std::move(kept->control_maps);
   save_as_asked(running, ending);
   learn(running, generated);
   ending.metrics = std::move(generated.processing_metrics);
@@ -299,20 +302,20 @@ void Dispatcher::keep(const Running& running, const std::string& request_id, Gen
 
 // Also to where the request's save_path says. The pictures are made: a copy that cannot be written is a warning.
 void Dispatcher::save_as_asked(const Running& running, Ending& ending) {
-  const Result<std::vector<fs::path>> paths = plan_saving(options_.outputs, running.spec, running.job.id);
-  if (!paths) return ending.warnings.push_back(paths.error().message);
-  for (std::size_t i = 0; i < std::min(paths->size(), ending.pictures.size()); ++i) {
-    const Result<std::string> bytes = blobs_.get(ending.pictures[i].blob, 0, ending.pictures[i].bytes);
-    std::error_code ignored;  // the writing says it
-    fs::create_directories((*paths)[i].parent_path(), ignored);
-    const Result<void> saved = bytes ? write_file_atomically((*paths)[i], std::as_bytes(std::span(*bytes)))
-                                     : Result<void>(tl::unexpected(bytes.error()));
-    if (saved) {
-      ending.pictures[i].saved = (*paths)[i].string();
-    } else {
+  const Result<std::optional<SavePlan>> plan = plan_saving(options_.outputs, running.spec, running.job.id);
+  if (!plan) return ending.warnings.push_back(plan.error().message);
+  if (!*plan) return;
+  const auto copy = [&](Picture& picture, const fs::path& path) {
+    if (const Result<void> saved = save_copy(blobs_, picture, path); !saved) {
       ending.warnings.push_back("save_path: " + saved.error().message);
+    } else {
+      picture.saved = path.string();
     }
+  };
+  for (std::size_t i = 0; i < ending.pictures.size(); ++i) {
+    copy(ending.pictures[i], (*plan)->picture(i, ending.pictures.size()));
   }
+  for (std::size_t i = 0; i < ending.control_maps.size(); ++i) copy(ending.control_maps[i], (*plan)->control_map(i));
 }
 
 // How long things take, for the next ones.
@@ -357,6 +360,7 @@ bool Dispatcher::save_ending(const Ending& ending) {
   if (*finish == Finish::stale) {
     std::vector<std::string> blobs;
     for (const Picture& picture : ending.pictures) blobs.push_back(picture.blob);
+    for (const Picture& map : ending.control_maps) blobs.push_back(map.blob);
     remove_blobs(blobs);
     return true;
   }

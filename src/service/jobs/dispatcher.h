@@ -84,6 +84,7 @@ class Dispatcher final : private PoolListener {
 
   void tell_end(const std::string& job, JobStatus status, const std::optional<Refusal>& failure);
   void publish(const std::string& job, JobEventKind kind);
+  void publish_preview(const JobView& job, const std::string& data_uri);
   void publish_positions();
   void keep_house(SteadyTime now);
   void drain_some(SteadyTime now);
@@ -91,7 +92,6 @@ class Dispatcher final : private PoolListener {
   void remove_blobs(const std::vector<std::string>& blobs);
 
   void on_progress(const std::string& request_id, const Progress& progress) override;
-  void on_preview(const std::string& request_id, const Preview& preview) override;
   void on_answer(const std::string& request_id, Response response) override;
   void on_loss(const std::string& request_id, Loss loss, const std::string& cause) override;
   void on_log(LogLevel level, const std::string& message) override { options_.log(level, message); }

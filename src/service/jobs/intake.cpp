@@ -15,7 +15,10 @@ constexpr double kDecoding = 2.0;  // a picture's decoding and the rest, in pass
 constexpr std::size_t kClassDigits = 16;
 
 double megapixels(const GenerationSpec& spec, double factor = 1.0) {
-  return static_cast<double>(spec.width) * static_cast<double>(spec.height) * factor * factor / kMillion;
+  constexpr int kUsual = 1024;  // pixels, of a side that is the input picture's
+  const double width = spec.width > 0 ? spec.width : kUsual;
+  const double height = spec.height > 0 ? spec.height : kUsual;
+  return width * height * factor * factor / kMillion;
 }
 
 }  // namespace

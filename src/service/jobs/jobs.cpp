@@ -198,8 +198,8 @@ Result<void> Jobs::Service::check(const Submission& submission) const {
   if (!submission.webhook.url.empty()) {
     if (Result<void> checked = check_webhook_url(submission.webhook.url); !checked) return checked;
   }
-  if (const auto paths = plan_saving(options_.outputs, submission.spec, "job"); !paths) {
-    return tl::unexpected(paths.error());
+  if (const auto plan = plan_saving(options_.outputs, submission.spec, "job"); !plan) {
+    return tl::unexpected(plan.error());
   }
   const std::uint64_t bytes = picture_bytes(submission.spec) * 4 / 3 + kEnvelope;  // as base64
   if (bytes > options_.worker_line_bytes) {

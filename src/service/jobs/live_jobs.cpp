@@ -23,7 +23,10 @@ std::string id_of(JobEventKind kind, const JobView& view) {
 
 void LiveJobs::set(const std::string& job, int attempt, const Progress& progress) {
   const std::lock_guard lock(mutex_);
-  jobs_[job] = {.attempt = attempt, .progress = progress, .storing = false};
+  Live& live = jobs_[job];
+  std::string last_preview = live.attempt == attempt ? std::move(live.progress.preview) : "";
+  live = {.attempt = attempt, .progress = progress, .storing = false};
+  if (live.progress.preview.empty()) live.progress.preview = std::move(last_preview);
 }
 
 void LiveJobs::set_storing(const std::string& job) {

@@ -83,12 +83,14 @@ struct JobView {
   std::optional<WallTime> finished;
 
   std::optional<int> position;  // while queued, as far as asked for: jobs before it
-  Progress progress;            // while running
+  Progress progress;            // while running; with the last preview, but in events
 
   std::optional<Refusal> failure;  // failed or cancelled
   std::vector<std::string> warnings;
   std::vector<Picture> pictures;  // succeeded
-  ProcessingMetrics metrics;      // succeeded
+  // The control pictures as preprocessed, if that was asked for (OutputChoice::save_control_maps): always PNG.
+  std::vector<Picture> control_maps;
+  ProcessingMetrics metrics;  // succeeded
 };
 
 // What a job was made from, as it was admitted.

@@ -65,6 +65,7 @@ struct Ending {
   std::optional<Refusal> failure;
   std::vector<std::string> warnings;
   std::vector<Picture> pictures;
+  std::vector<Picture> control_maps;
   ProcessingMetrics metrics;
   WallTime now;
 };

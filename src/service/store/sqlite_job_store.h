@@ -53,6 +53,7 @@ class SqliteStore final : public JobStore {
   void shift_backlog(std::string_view model, int jobs, double cost);
   void queue_again(std::string_view job);
   bool end(const Ending& ending, JobStatus from);
+  void insert_picture(const std::string& job, int kind, std::size_t place, const Picture& picture);
   void add_usage(std::string_view caller, WallTime now, int jobs, std::size_t pictures, double seconds);
   Result<GivenBack> give_back_running(const GivingBack& giving_back);
   std::vector<std::string> erase(const std::string& job);

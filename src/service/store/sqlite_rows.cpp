@@ -102,19 +102,21 @@ std::optional<JobView> find_job(SqliteConnection& connection, std::string_view j
 
 void read_pictures(SqliteConnection& connection, JobView& view) {
   Query row(connection,
-            "SELECT blob, sha256, bytes, format, seed, width, height, saved FROM pictures WHERE job = ? ORDER BY place",
+            "SELECT blob, sha256, bytes, format, seed, width, height, saved, kind FROM pictures "
+            "WHERE job = ? ORDER BY kind, place",
             view.id);
   while (row.next()) {
     const std::optional<ImageFormat> format = value_of<ImageFormat>(row.text(3));
     DR_ASSERT(format.has_value());
-    view.pictures.push_back({.blob = row.text(0),
-                             .sha256 = row.text(1),
-                             .bytes = static_cast<std::uint64_t>(row.integer(2)),
-                             .format = *format,
-                             .seed = static_cast<std::uint64_t>(row.integer(4)),
-                             .width = static_cast<int>(row.integer(5)),
-                             .height = static_cast<int>(row.integer(6)),
-                             .saved = row.text(7)});
+    std::vector<Picture>& list = row.integer(8) == 0 ? view.pictures : view.control_maps;
+    list.push_back({.blob = row.text(0),
+                    .sha256 = row.text(1),
+                    .bytes = static_cast<std::uint64_t>(row.integer(2)),
+                    .format = *format,
+                    .seed = static_cast<std::uint64_t>(row.integer(4)),
+                    .width = static_cast<int>(row.integer(5)),
+                    .height = static_cast<int>(row.integer(6)),
+                    .saved = row.text(7)});
   }
 }
 

@@ -62,6 +62,7 @@ CREATE TABLE results (
 );
 CREATE TABLE pictures (
   job    TEXT NOT NULL REFERENCES jobs ON DELETE CASCADE,
+  kind   INTEGER NOT NULL,             -- 0: a picture; 1: a control map
   place  INTEGER NOT NULL,
   blob   TEXT NOT NULL UNIQUE,
   sha256 TEXT NOT NULL,
@@ -71,7 +72,7 @@ CREATE TABLE pictures (
   width  INTEGER NOT NULL,
   height INTEGER NOT NULL,
   saved  TEXT NOT NULL,
-  PRIMARY KEY (job, place)
+  PRIMARY KEY (job, kind, place)
 );
 CREATE INDEX pictures_bytes ON pictures (bytes);
 

@@ -198,15 +198,8 @@ bool SqliteStore::end(const Ending& ending, JobStatus from) {
                           .run();
   if (changed == 0) return false;
   Query(db_, "INSERT INTO results (job, response) VALUES (?, ?)", ending.job, write_result(ending)).run();
-  for (std::size_t i = 0; i < ending.pictures.size(); ++i) {
-    const Picture& picture = ending.pictures[i];
-    Query(db_,
-          "INSERT INTO pictures (job, place, blob, sha256, bytes, format, seed, width, height, saved) "
-          "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-          ending.job, i, picture.blob, picture.sha256, picture.bytes, name_of(picture.format), picture.seed,
-          picture.width, picture.height, picture.saved)
-        .run();
-  }
+  for (std::size_t i = 0; i < ending.pictures.size(); ++i) insert_picture(ending.job, 0, i, ending.pictures[i]);
+  for (std::size_t i = 0; i < ending.control_maps.size(); ++i) insert_picture(ending.job, 1, i, ending.control_maps[i]);
   const std::optional<JobView> view = find_job(db_, ending.job);
   DR_ASSERT(view.has_value());
   add_usage(view->key, ending.now, 0, ending.pictures.size(), ending.metrics.inference_time);
@@ -216,6 +209,15 @@ bool SqliteStore::end(const Ending& ending, JobStatus from) {
         webhook_body(*view), to_column(ending.now), ending.job)
       .run();
   return true;
+}
+
+void SqliteStore::insert_picture(const std::string& job, int kind, std::size_t place, const Picture& picture) {
+  Query(db_,
+        "INSERT INTO pictures (job, kind, place, blob, sha256, bytes, format, seed, width, height, saved) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        job, kind, place, picture.blob, picture.sha256, picture.bytes, name_of(picture.format), picture.seed,
+        picture.width, picture.height, picture.saved)
+      .run();
 }
 
 Result<Finish> SqliteStore::finish(const Ending& ending) {

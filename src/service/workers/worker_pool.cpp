@@ -237,9 +237,6 @@ void WorkerPool::on_event(Slot& slot, const Event& event) {
                           if (progress.stage != "load") slot.running->loading = false;
                           listener_.on_progress(event.request_id, progress);
                         },
-                        [&](const Preview& preview) {
-                          if (of_job) listener_.on_preview(event.request_id, preview);
-                        },
                         [&](const Log& entry) { log(slot, entry.level, entry.message); }},
              event.body);
 }

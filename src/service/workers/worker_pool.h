@@ -34,7 +34,6 @@ class PoolListener {
   virtual ~PoolListener() = default;
 
   virtual void on_progress(const std::string& request_id, const Progress& progress) = 0;
-  virtual void on_preview(const std::string& request_id, const Preview& preview) = 0;
   // The job is over, one way or the other; its worker is free.
   virtual void on_answer(const std::string& request_id, Response response) = 0;
   virtual void on_loss(const std::string& request_id, Loss loss, const std::string& cause) = 0;

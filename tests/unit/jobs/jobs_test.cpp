@@ -324,13 +324,42 @@ TEST_F(JobsTest, PreviewsReachTheListener) {
   start();
   const std::string blocker = submit("slow");
   wait_until_running(blocker);
-  const std::string job = submit("preview");
+  Submission asked = asking("a lake");
+  asked.spec.output.preview_every = 1;
+  const std::string job = submit(asked);
   std::vector<std::string> previews;
   const Result<Subscription> subscription = jobs_->subscribe(job, "", [&](const JobEvent& event) {
+    EXPECT_EQ(event.job.progress.preview, "");
     if (event.kind == JobEventKind::preview) previews.push_back(event.preview);
   });
   end_of(job);
-  EXPECT_THAT(previews, ElementsAre("after step 0", "after step 1", "after step 2"));
+  EXPECT_THAT(previews, ElementsAre("after step 1", "after step 2", "after step 3"));
+}
+
+TEST_F(JobsTest, WhoAsksSeesTheLastPreview) {
+  start();
+  Submission asked = asking("slow");
+  asked.spec.output.preview_every = 1;
+  asked.spec.steps = 150;
+  const std::string job = submit(asked);
+  wait_until_running(job);
+  EXPECT_THAT(get(job).progress.preview, testing::StartsWith("data:image/jpeg;base64,"));
+  jobs_->cancel(job);
+}
+
+TEST_F(JobsTest, ControlMapsAreKeptBesideThePictures) {
+  start();
+  Submission asked = asking("a lake");
+  asked.spec.output.save_control_maps = true;
+  asked.spec.output.path = "a.png";
+  const JobView job = end_of(submit(asked));
+  ASSERT_EQ(job.control_maps.size(), 1U);
+  EXPECT_EQ(bytes_of(job.control_maps[0]), "a map");
+  EXPECT_EQ(job.pictures.size(), 1U);
+  EXPECT_TRUE(fs::exists(directory_ / "outputs/a.png"));
+  EXPECT_TRUE(fs::exists(directory_ / "outputs/a-control-0.png"));
+  ASSERT_TRUE(jobs_->remove(job.id));
+  EXPECT_EQ(files_in(directory_ / "data" / "pictures"), 0U);
 }
 
 TEST_F(JobsTest, WhoComesBackGetsASnapshotUnlessHeHasSeenIt) {

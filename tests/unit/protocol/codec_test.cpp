@@ -75,8 +75,7 @@ std::vector<Response> one_of_each_response() {
 std::vector<Event> one_of_each_event() {
   return {{"", Ready{"0.1", "cpu", 7}},
           {"r", Progress{.stage = "denoise", .step = 1, .steps = 2, .seconds_left = 0.5}},
-          {"", Log{LogLevel::warning, "watch out"}},
-          {"r", Preview{"\xff\xd8 a picture"}}};
+          {"", Log{LogLevel::warning, "watch out"}}};
 }
 
 Response refusal_of(std::string_view line) {

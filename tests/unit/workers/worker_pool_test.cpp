@@ -36,9 +36,6 @@ struct Recorder final : PoolListener {
   void on_progress(const std::string& id, const Progress& progress) override {
     told.push_back(fmt::format("{} step {}", id, progress.step));
   }
-  void on_preview(const std::string& id, const Preview& preview) override {
-    told.push_back(fmt::format("{} preview {}", id, preview.jpeg));
-  }
   void on_answer(const std::string& id, Response response) override {
     told.push_back(fmt::format("{} {}", id, response.refusal ? response.refusal->error.message : "done"));
   }
@@ -114,11 +111,10 @@ TEST_F(WorkerPoolTest, AWorkerGetsReadyDoesAJobAndIsFreeAgain) {
   run("j-1");
   EXPECT_EQ(state(), WorkerState::busy);
   EXPECT_EQ(deeds_[0]->sent.at(0).request_id, "j-1");
-  arrive(WorkerMessage(Event{"j-1", Progress{"denoise", 3, 5, 1.0}}));
-  arrive(WorkerMessage(Event{"j-1", Preview{"bytes"}}));
+  arrive(WorkerMessage(Event{"j-1", Progress{"denoise", 3, 5, 1.0, ""}}));
   respond("j-1");
   EXPECT_EQ(state(), WorkerState::idle);
-  EXPECT_THAT(recorder_.told, ElementsAre("j-1 step 3", "j-1 preview bytes", "j-1 done"));
+  EXPECT_THAT(recorder_.told, ElementsAre("j-1 step 3", "j-1 done"));
 }
 
 TEST_F(WorkerPoolTest, ADeadWorkersJobIsLostAndItIsStartedAgainLaterEachTime) {
@@ -224,7 +220,7 @@ TEST_F(WorkerPoolTest, WhatMakesNoSenseIsLoggedAndHarmsNothing) {
   run("j");
   arrive(Garbage{"\"xyz\""});
   respond("nobody");
-  arrive(WorkerMessage(Event{"somebody else", Progress{"denoise", 1, 2, 0}}));
+  arrive(WorkerMessage(Event{"somebody else", Progress{"denoise", 1, 2, 0, ""}}));
   respond("j");
   respond("j");  // twice
   get_ready();   // in the middle of things
@@ -258,9 +254,9 @@ TEST_F(WorkerPoolTest, AModelIsWarmOnceItWasUsedAndAsLongAsTheWorkerHasIt) {
   EXPECT_GT(pool_->sights(now_)[0].seconds_since_load, 1e6);
   run("1", "a");
   EXPECT_EQ(pool_->sights(now_)[0].loading, "a");
-  arrive(WorkerMessage(Event{"1", Progress{"load", 0, 0, 0}}));
+  arrive(WorkerMessage(Event{"1", Progress{"load", 0, 0, 0, ""}}));
   EXPECT_EQ(pool_->sights(now_)[0].loading, "a");
-  arrive(WorkerMessage(Event{"1", Progress{"denoise", 1, 2, 0}}));
+  arrive(WorkerMessage(Event{"1", Progress{"denoise", 1, 2, 0, ""}}));
   EXPECT_EQ(pool_->sights(now_)[0].loading, "");
   respond("1");
   now_ += 7s;
