@@ -1,0 +1,25 @@
+// Digests.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+
+namespace darkroom {
+
+std::string to_hex(std::string_view bytes);
+// Nothing if it is none as to_hex() writes it.
+std::optional<std::string> from_hex(std::string_view hex);
+
+// Each of 32 bytes.
+std::string sha256(std::string_view bytes);
+// From where the descriptor stands to the end.
+Result<std::string> sha256_of_file(int fd);
+std::string hmac_sha256(std::string_view key, std::string_view bytes);
+
+// Whether this is the HMAC of these bytes; takes as long wherever it differs.
+bool is_hmac_sha256(std::string_view hmac, std::string_view key, std::string_view bytes);
+
+}  // namespace darkroom
