@@ -7,7 +7,7 @@
 #include "base/atomic_file.h"
 #include "base/text.h"
 #include "engine/image/codec.h"
-#include "engine/image/infotext.h"
+#include "metadata/infotext.h"
 #include "worker/inside.h"
 
 namespace darkroom {
@@ -128,14 +128,14 @@ Result<std::vector<GeneratedImage>> write_pictures(const std::vector<fs::path>& 
 
 std::string parameters_text(const GenerationSpec& spec, const engine::GeneratedPicture& picture,
                             const std::string& scheduler) {
-  engine::Infotext info{.prompt = spec.prompt,
-                        .negative_prompt = spec.negative_prompt.value_or(""),
-                        .settings = {{"Steps", fmt::to_string(spec.steps)},
-                                     {"Sampler", scheduler},
-                                     {"CFG scale", fmt::to_string(spec.guidance_scale)},
-                                     {"Seed", fmt::to_string(picture.seed)},
-                                     {"Size", fmt::format("{}x{}", picture.width, picture.height)},
-                                     {"Model", fs::path(spec.model).stem().string()}}};
+  Infotext info{.prompt = spec.prompt,
+                .negative_prompt = spec.negative_prompt.value_or(""),
+                .settings = {{"Steps", fmt::to_string(spec.steps)},
+                             {"Sampler", scheduler},
+                             {"CFG scale", fmt::to_string(spec.guidance_scale)},
+                             {"Seed", fmt::to_string(picture.seed)},
+                             {"Size", fmt::format("{}x{}", picture.width, picture.height)},
+                             {"Model", fs::path(spec.model).stem().string()}}};
   if (!spec.vae.empty()) info.settings.emplace_back("VAE", fs::path(spec.vae).filename().string());
   if (spec.init_image) info.settings.emplace_back("Denoising strength", fmt::to_string(spec.strength));
   // compat(webui): counts from the last layer, and SDXL's penultimate one is 2.

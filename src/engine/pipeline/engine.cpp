@@ -9,8 +9,8 @@
 #include "engine/backend/cpu/cpu_backend.h"
 #include "engine/backend/ref/ref_backend.h"
 #include "engine/pipeline/generate.h"
-#include "engine/sampling/registry.h"
 #include "engine/weights/inspect.h"
+#include "spec/scheduler_names.h"
 
 namespace darkroom::engine {
 namespace {

@@ -8,8 +8,8 @@
 #include "engine/pipeline/conditioning.h"
 #include "engine/pipeline/guidance.h"
 #include "engine/pipeline/latents.h"
-#include "engine/sampling/registry.h"
 #include "engine/sampling/scheduler.h"
+#include "spec/scheduler_names.h"
 
 namespace darkroom::engine {
 namespace {

@@ -1,11 +1,11 @@
-#include "engine/image/infotext.h"
+#include "metadata/infotext.h"
 
 #include <string>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace darkroom::engine {
+namespace darkroom {
 namespace {
 
 using testing::ElementsAre;
@@ -81,4 +81,4 @@ TEST(Infotext, RefusesTextThatIsNotUtf8) {
 }
 
 }  // namespace
-}  // namespace darkroom::engine
+}  // namespace darkroom

@@ -1,13 +1,13 @@
-#include "engine/image/infotext.h"
+#include "metadata/infotext.h"
 
 #include <algorithm>
 #include <optional>
 
 #include <nlohmann/json.hpp>
 
-#include "engine/image/formats.h"
+#include "base/text.h"
 
-namespace darkroom::engine {
+namespace darkroom {
 namespace {
 
 constexpr std::string_view kSpace = " \t\r\n\v\f";
@@ -83,6 +83,16 @@ void append_line(std::string& text, std::string_view line) {
 
 }  // namespace
 
+Result<void> check_parameters_text(std::string_view text) {
+  if (const auto at = first_invalid_utf8(text)) {
+    return fail(ErrorCode::invalid_argument, "the parameters text is not UTF-8 at byte {}", *at);
+  }
+  if (const auto at = text.find('\0'); at != std::string_view::npos) {
+    return fail(ErrorCode::invalid_argument, "the parameters text has a zero byte, at {}", at);
+  }
+  return {};
+}
+
 std::string to_infotext(const Infotext& info) {
   std::string text = info.prompt;
   if (!info.negative_prompt.empty()) text += fmt::format("\n{} {}", kNegativePrompt, info.negative_prompt);
@@ -94,7 +104,7 @@ std::string to_infotext(const Infotext& info) {
 }
 
 Result<Infotext> parse_infotext(std::string_view text) {
-  if (const auto ok = check_parameters(text); !ok) return tl::unexpected(ok.error());
+  if (const auto ok = check_parameters_text(text); !ok) return tl::unexpected(ok.error());
   text = trim(text);
   Infotext info;
   const auto last_break = text.rfind('\n');
@@ -120,4 +130,4 @@ Result<Infotext> parse_infotext(std::string_view text) {
   return info;
 }
 
-}  // namespace darkroom::engine
+}  // namespace darkroom

@@ -1,17 +1,42 @@
-#include "engine/sampling/registry.h"
+#include "spec/scheduler_names.h"
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <numeric>
 #include <utility>
 
 #include <fmt/ranges.h>
 
-#include "engine/sampling/scheduler_config.h"
-
-namespace darkroom::engine {
+namespace darkroom {
 
 namespace {
+
+constexpr std::array kClasses = {
+    SchedulerClassEntry{.name = "DDIMScheduler", .has_sigma_spacings = false},
+    SchedulerClassEntry{.name = "DDPMScheduler", .has_sigma_spacings = false},
+    SchedulerClassEntry{.name = "DEISMultistepScheduler"},
+    SchedulerClassEntry{.name = "DPMSolverMultistepScheduler", .has_lu_lambdas = true},
+    SchedulerClassEntry{.name = "DPMSolverSinglestepScheduler", .has_timestep_spacing = false},
+    SchedulerClassEntry{.name = "EulerAncestralDiscreteScheduler", .has_sigma_spacings = false},
+    SchedulerClassEntry{.name = "EulerDiscreteScheduler"},
+    SchedulerClassEntry{.name = "HeunDiscreteScheduler"},
+    SchedulerClassEntry{.name = "KDPM2AncestralDiscreteScheduler"},
+    SchedulerClassEntry{.name = "KDPM2DiscreteScheduler"},
+    SchedulerClassEntry{.name = "LCMScheduler", .has_sigma_spacings = false},
+    SchedulerClassEntry{.name = "LMSDiscreteScheduler"},
+    SchedulerClassEntry{.name = "PNDMScheduler", .has_sigma_spacings = false},
+    SchedulerClassEntry{.name = "TCDScheduler", .has_sigma_spacings = false},
+    SchedulerClassEntry{.name = "UniPCMultistepScheduler"},
+};
+
+bool has_option(std::string_view class_name, std::string_view key) {
+  const auto* const found = std::ranges::find(kClasses, class_name, &SchedulerClassEntry::name);
+  if (found == kClasses.end()) return false;
+  if (key == "timestep_spacing") return found->has_timestep_spacing;
+  if (key == "use_lu_lambdas") return found->has_lu_lambdas;
+  return found->has_sigma_spacings;
+}
 
 const SchedulerOption kDeterministic = {"algorithm_type", "\"dpmsolver++\""};
 const SchedulerOption kStochastic = {"algorithm_type", "\"sde-dpmsolver++\""};
@@ -128,7 +153,7 @@ ResolvedScheduler resolve_whole_name(std::string_view folded_name) {
   for (const SchedulerEntry& entry : known_schedulers()) {
     if (answers_to(entry, folded_name)) return {std::string(entry.class_name), entry.options};
   }
-  for (const SchedulerClassName& one : scheduler_classes()) {
+  for (const SchedulerClassEntry& one : kClasses) {
     for (const std::string_view form : forms_of_class(one.name)) {
       if (folded(form) == folded_name) return {std::string(one.name), {}};
     }
@@ -171,7 +196,7 @@ tl::unexpected<Error> unknown_scheduler(std::string_view name) {
   std::vector<std::string_view> searched;
   std::vector<std::string_view> listed;
   append_names(known_schedulers(), searched, listed);
-  for (const SchedulerClassName& one : scheduler_classes()) {
+  for (const SchedulerClassEntry& one : kClasses) {
     const std::vector<std::string_view> forms = forms_of_class(one.name);
     listed.push_back(one.name);
     searched.insert(searched.end(), forms.begin(), forms.end());
@@ -180,6 +205,8 @@ tl::unexpected<Error> unknown_scheduler(std::string_view name) {
 }
 
 }  // namespace
+
+std::span<const SchedulerClassEntry> known_scheduler_classes() { return kClasses; }
 
 std::span<const SchedulerEntry> known_schedulers() {
   static const std::vector<SchedulerEntry> entries = scheduler_entries();
@@ -223,8 +250,7 @@ Result<std::vector<SchedulerOption>> resolve_schedule(std::string_view name, std
     append_names(known_schedules(), searched, listed);
     return unknown("schedule", name, searched, listed);
   }
-  const std::vector<std::string_view> keys = scheduler_option_names(class_name);
-  const auto has = [&](std::string_view key) { return std::ranges::find(keys, key) != keys.end(); };
+  const auto has = [&](std::string_view key) { return has_option(class_name, key); };
   std::vector<SchedulerOption> options;
   bool lays_out_sigmas = false;
   for (const SchedulerOption& option : found->options) {
@@ -245,4 +271,4 @@ Result<std::vector<SchedulerOption>> resolve_schedule(std::string_view name, std
   return options;
 }
 
-}  // namespace darkroom::engine
+}  // namespace darkroom

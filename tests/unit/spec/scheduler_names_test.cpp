@@ -1,4 +1,4 @@
-#include "engine/sampling/registry.h"
+#include "spec/scheduler_names.h"
 
 #include <string>
 #include <vector>
@@ -6,10 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "engine/sampling/scheduler.h"
-#include "engine/sampling/scheduler_config.h"
-
-namespace darkroom::engine {
+namespace darkroom {
 namespace {
 
 using testing::Contains;
@@ -22,7 +19,7 @@ std::string class_of(std::string_view name) {
   return resolved ? resolved->class_name : resolved.error().message;
 }
 
-TEST(Registry, KnowsTheShortNamesOfTheSpecification) {
+TEST(SchedulerNames, KnowsTheShortNamesOfTheSpecification) {
   EXPECT_EQ(class_of("DPMSolverMultistep"), "DPMSolverMultistepScheduler");
   EXPECT_EQ(class_of("DDIM"), "DDIMScheduler");
   EXPECT_EQ(class_of("EulerDiscrete"), "EulerDiscreteScheduler");
@@ -35,8 +32,8 @@ TEST(Registry, KnowsTheShortNamesOfTheSpecification) {
   EXPECT_EQ(class_of("UniPCMultistep"), "UniPCMultistepScheduler");
 }
 
-TEST(Registry, KnowsEveryClassByItsOwnNameWithoutOptions) {
-  for (const SchedulerClassName& one : scheduler_classes()) {
+TEST(SchedulerNames, KnowsEveryClassByItsOwnNameWithoutOptions) {
+  for (const SchedulerClassEntry& one : known_scheduler_classes()) {
     const auto resolved = resolve_scheduler(one.name);
     ASSERT_TRUE(resolved) << resolved.error().message;
     EXPECT_EQ(resolved->class_name, one.name);
@@ -44,7 +41,7 @@ TEST(Registry, KnowsEveryClassByItsOwnNameWithoutOptions) {
   }
 }
 
-TEST(Registry, KnowsTheNamesOfOtherTools) {
+TEST(SchedulerNames, KnowsTheNamesOfOtherTools) {
   EXPECT_EQ(class_of("Euler a"), "EulerAncestralDiscreteScheduler");
   EXPECT_EQ(class_of("euler_ancestral"), "EulerAncestralDiscreteScheduler");
   EXPECT_EQ(class_of("Euler"), "EulerDiscreteScheduler");
@@ -57,7 +54,7 @@ TEST(Registry, KnowsTheNamesOfOtherTools) {
   EXPECT_EQ(class_of("  heun "), "HeunDiscreteScheduler");
 }
 
-TEST(Registry, SplitsAScheduleFromTheEndOfAName) {
+TEST(SchedulerNames, SplitsAScheduleFromTheEndOfAName) {
   const auto resolved = resolve_scheduler("dpm++ 2m sde KARRAS");
   ASSERT_TRUE(resolved) << resolved.error().message;
   EXPECT_EQ(resolved->class_name, "DPMSolverMultistepScheduler");
@@ -67,22 +64,7 @@ TEST(Registry, SplitsAScheduleFromTheEndOfAName) {
   EXPECT_EQ(class_of("k_dpmpp_2m_ka"), "DPMSolverMultistepScheduler");
 }
 
-TEST(Registry, EveryEntryMakesAScheduler) {
-  for (const SchedulerEntry& entry : known_schedulers()) {
-    for (const ScheduleEntry& schedule : known_schedules()) {
-      const auto laid_out = resolve_schedule(schedule.name, entry.class_name);
-      if (!laid_out) continue;  // a class without that schedule
-      std::vector<SchedulerOption> options = entry.options;
-      options.insert(options.end(), laid_out->begin(), laid_out->end());
-      const auto scheduler = make_scheduler(entry.class_name, "{}", options);
-      ASSERT_TRUE(scheduler) << entry.title << ", " << schedule.title << ": " << scheduler.error().message;
-      (*scheduler)->set_timesteps(20);
-      EXPECT_GE((*scheduler)->timesteps().size(), 20U);
-    }
-  }
-}
-
-TEST(Registry, NamesWhatIsNearAnUnknownScheduler) {
+TEST(SchedulerNames, NamesWhatIsNearAnUnknownScheduler) {
   const auto resolved = resolve_scheduler("DPM++ 2N");
   ASSERT_FALSE(resolved);
   EXPECT_EQ(resolved.error().code, ErrorCode::invalid_argument);
@@ -92,7 +74,7 @@ TEST(Registry, NamesWhatIsNearAnUnknownScheduler) {
   EXPECT_THAT(class_of("something else altogether"), Not(HasSubstr("near:")));
 }
 
-TEST(Registry, RefusesAScheduleThatTheClassDoesNotHave) {
+TEST(SchedulerNames, RefusesAScheduleThatTheClassDoesNotHave) {
   EXPECT_THAT(class_of("DDIM Karras"), HasSubstr("DDIMScheduler cannot be laid out so; it has no use_karras_sigmas"));
   const auto unknown = resolve_schedule("karas", "EulerDiscreteScheduler");
   ASSERT_FALSE(unknown);
@@ -100,13 +82,13 @@ TEST(Registry, RefusesAScheduleThatTheClassDoesNotHave) {
   EXPECT_THAT(unknown.error().message, HasSubstr("SGM Uniform"));
 }
 
-TEST(Registry, AutomaticLeavesTheScheduleToTheModel) {
+TEST(SchedulerNames, AutomaticLeavesTheScheduleToTheModel) {
   const auto options = resolve_schedule("Automatic", "EulerDiscreteScheduler");
   ASSERT_TRUE(options);
   EXPECT_THAT(*options, IsEmpty());
 }
 
-TEST(Registry, AScheduleWithoutSigmasOfItsOwnTurnsTheModelsOff) {
+TEST(SchedulerNames, AScheduleWithoutSigmasOfItsOwnTurnsTheModelsOff) {
   const auto options = resolve_schedule("SGM Uniform", "EulerDiscreteScheduler");
   ASSERT_TRUE(options);
   EXPECT_THAT(*options, Contains(SchedulerOption{"timestep_spacing", "\"trailing\""}));
@@ -114,4 +96,4 @@ TEST(Registry, AScheduleWithoutSigmasOfItsOwnTurnsTheModelsOff) {
 }
 
 }  // namespace
-}  // namespace darkroom::engine
+}  // namespace darkroom

@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "spec/generation_spec.h"
 
-namespace darkroom::engine {
+namespace darkroom {
 
 struct ResolvedScheduler {
   std::string class_name;                // "DPMSolverMultistepScheduler"
@@ -23,6 +23,16 @@ Result<ResolvedScheduler> resolve_scheduler(std::string_view name);
 // The options that a schedule's name ("Karras", "SGM Uniform", …; "Automatic": none) means for a class. Error
 // invalid_argument as above, and where the class cannot be laid out so.
 Result<std::vector<SchedulerOption>> resolve_schedule(std::string_view name, std::string_view class_name);
+
+// The options that a schedule's name may stand for, of which a class has some.
+struct SchedulerClassEntry {
+  std::string_view name;  // "EulerDiscreteScheduler"
+  bool has_timestep_spacing = true;
+  bool has_sigma_spacings = true;  // use_karras_sigmas, use_exponential_sigmas and use_beta_sigmas
+  bool has_lu_lambdas = false;
+};
+// All classes that the engine has, in alphabetical order.
+std::span<const SchedulerClassEntry> known_scheduler_classes();
 
 struct SchedulerEntry {
   std::string_view title;       // as webui lists it: "DPM++ 2M SDE"
@@ -41,4 +51,4 @@ struct ScheduleEntry {
 };
 std::span<const ScheduleEntry> known_schedules();
 
-}  // namespace darkroom::engine
+}  // namespace darkroom

@@ -1,10 +1,10 @@
 // Any text is read, and what was read is read again from its own text.
 
 #include "base/error.h"
-#include "engine/image/infotext.h"
+#include "metadata/infotext.h"
 
-using darkroom::engine::parse_infotext;
-using darkroom::engine::to_infotext;
+using darkroom::parse_infotext;
+using darkroom::to_infotext;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const auto first = parse_infotext({reinterpret_cast<const char*>(data), size});

@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 
-namespace darkroom::engine {
+namespace darkroom {
 
 struct Infotext {
   std::string prompt;           // may have several lines
@@ -21,6 +21,9 @@ struct Infotext {
   bool operator==(const Infotext&) const = default;
 };
 
+// What a picture can carry is UTF-8 without zero bytes. Error: invalid_argument with the offset.
+Result<void> check_parameters_text(std::string_view text);
+
 // A value that would not come back as it is, for a comma, colon, quote or line break in it or spaces around it, is
 // written as a JSON string. Keys are of letters, digits, spaces, _, - and /. A text comes back the same if its prompts
 // have no spaces around their lines, no line starts with "Negative prompt:", and there are three settings or more.
@@ -30,4 +33,4 @@ std::string to_infotext(const Infotext& info);
 // the prompt, as in webui. Error: invalid_argument, for a text that is not UTF-8.
 Result<Infotext> parse_infotext(std::string_view text);
 
-}  // namespace darkroom::engine
+}  // namespace darkroom

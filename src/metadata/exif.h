@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-namespace darkroom::engine {
+namespace darkroom {
 
 inline constexpr std::string_view kExifPrefix{"Exif\0\0", 6};
 
@@ -25,4 +25,4 @@ Exif read_exif(std::span<const std::byte> block);
 // `user_comment` is UTF-8.
 std::vector<std::byte> make_exif(std::string_view user_comment);
 
-}  // namespace darkroom::engine
+}  // namespace darkroom

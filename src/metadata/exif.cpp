@@ -1,4 +1,4 @@
-#include "engine/image/exif.h"
+#include "metadata/exif.h"
 
 #include <cstdint>
 
@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 
-namespace darkroom::engine {
+namespace darkroom {
 namespace {
 
 using Block = std::span<const std::byte>;
@@ -165,4 +165,4 @@ std::vector<std::byte> make_exif(std::string_view user_comment) {
   return out;
 }
 
-}  // namespace darkroom::engine
+}  // namespace darkroom
