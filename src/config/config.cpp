@@ -60,6 +60,28 @@ void describe_keys(auto& visitor, auto& config) {
     in.key("queue", worker.queue, "Jobs that may wait in one worker.", between(1, kMaxCount));
     in.key("sandbox", worker.sandbox, "Give up the network and other programs once started (seccomp).");
   });
+  visitor.section("service", "What keeps the jobs and starts the workers.", [&](auto& in) {
+    auto& service = config.service;
+    in.key("data", service.data, "The directory of the database, the pictures and what is being made.", not_empty());
+    in.key("workers", service.workers, "Processes that compute side by side.", between(1, 256));
+    in.key("queue", service.queue, "Jobs that may wait; more are refused.", between(1, kMaxCount));
+    in.key("keep_days", service.keep_days, "Finished jobs and their pictures go after this. 0: never.",
+           between(0, 36'500));
+    in.key("keep_bytes", service.keep_bytes, "Of pictures; beyond it the oldest jobs go first. 0: any.",
+           between(0UL, kMaxBytes));
+    in.key("heartbeat", service.heartbeat,
+           "Seconds between two questions to a worker; one that answers none of three is killed.", between(1, 3600));
+    in.key(
+        "patience", service.patience,
+        "Seconds that a worker may take to give up a job that was cancelled or whose time is over; then it is killed.",
+        between(1, 86'400));
+    in.key("restart", service.restart,
+           "A worker that ends is started again after a second, then two, four, … up to this.", between(1, 86'400));
+    in.key("webhook_attempts", service.webhook_attempts,
+           "Times that a completion webhook is tried, with growing pauses.", between(1, 100));
+    in.key("webhook_private", service.webhook_private,
+           "Whether webhooks may lead to this machine and to private networks.");
+  });
 }
 
 // Reads the tree of a file.

@@ -30,11 +30,25 @@ struct WorkerConfig {
   bool sandbox = true;                    // no network, no programs, once started
 };
 
+struct ServiceConfig {
+  std::string data = "data";
+  int workers = 1;
+  int queue = 10'000;                         // jobs that wait
+  int keep_days = 30;                         // of finished jobs; 0: forever
+  std::uint64_t keep_bytes = 20'000'000'000;  // of pictures; 0: any
+  int heartbeat = 10;                         // seconds
+  int patience = 120;                         // seconds
+  int restart = 60;                           // seconds, at most
+  int webhook_attempts = 12;
+  bool webhook_private = false;
+};
+
 struct Config {
   Limits limits;
   ModelsConfig models;
   OutputsConfig outputs;
   WorkerConfig worker;
+  ServiceConfig service;
 };
 
 // One value from outside the file, for the dotted name of a key; a list is separated by colons, as in PATH.
