@@ -148,6 +148,7 @@ void refuse_what_is_missing(const GenerationSpec& spec) {
   refuse_if(spec.freeu.has_value(), "FreeU");
   refuse_if(spec.init_image.has_value(), "image to image");
   refuse_if(spec.mask_image.has_value(), "inpainting");
+  refuse_if(spec.mask != MaskUse{}, "mask options");
   refuse_if(spec.hires.has_value(), "high-resolution passes");
   refuse_if(spec.upscale.has_value(), "upscaling");
   refuse_if(spec.vae_tile != 0, "tiled decoding");
