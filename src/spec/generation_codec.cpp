@@ -236,7 +236,7 @@ void generation_fields(Io& io, auto& spec, auto& job, const Context& context) {
 
   std::string refiner = spec.refiner ? spec.refiner->model : "";
   io.object("models", [&](Io& in) {
-    in.field("base", spec.model, not_empty(), name);
+    if (Io::kReading || !spec.model.empty()) in.field("base", spec.model, not_empty(), name);
     in.field("refiner", refiner, name);
     in.field("vae", spec.vae, name);
   });
@@ -373,7 +373,7 @@ void legacy_fields(JsonReader& in, GenerationSpec& spec, const Limits& limits) {
 
 // What no single field shows.
 void check_together(JsonReader& in, const GenerationSpec& spec) {
-  if (spec.model.empty()) in.complain_at("/models/base", "is required");
+  if (spec.model.empty() && !only_enlarges(spec)) in.complain_at("/models/base", "is required");
   if (spec.refiner && spec.refiner->switch_at && spec.refiner->strength) {
     in.complain("refiner", "has both switch_at and strength; one of them says how the refiner is used");
   }

@@ -169,8 +169,8 @@ struct OutputChoice {
 
 struct GenerationSpec {
   // Models, by path or name.
-  std::string model;
-  std::string vae;  // "": the model's own
+  std::string model;  // "": see only_enlarges()
+  std::string vae;    // "": the model's own
   std::optional<RefinerUse> refiner;
   std::vector<LoraUse> loras;
   std::vector<ControlNetUse> controlnets;
@@ -222,6 +222,11 @@ struct GenerationSpec {
   int vae_tile = 0;  // latent tile side; 0: tile only where memory demands it
   OutputChoice output;
 };
+
+// A picture that is enlarged as it is, which needs no model but the upscaler's.
+inline bool only_enlarges(const GenerationSpec& spec) {
+  return spec.init_image && spec.strength == 0.0F && spec.upscale && spec.model.empty();
+}
 
 // How the job is to be treated, whatever it makes.
 struct JobOptions {

@@ -151,11 +151,12 @@ std::vector<std::string_view> forms_of_class(std::string_view class_name) {
 // Without a schedule; an empty class name where there is none.
 ResolvedScheduler resolve_whole_name(std::string_view folded_name) {
   for (const SchedulerEntry& entry : known_schedulers()) {
-    if (answers_to(entry, folded_name)) return {std::string(entry.class_name), entry.options};
+    if (answers_to(entry, folded_name))
+      return {std::string(entry.class_name), entry.options, std::string(entry.title), ""};
   }
   for (const SchedulerClassEntry& one : kClasses) {
     for (const std::string_view form : forms_of_class(one.name)) {
-      if (folded(form) == folded_name) return {std::string(one.name), {}};
+      if (folded(form) == folded_name) return {std::string(one.name), {}, std::string(one.name), ""};
     }
   }
   return {};
@@ -218,6 +219,14 @@ std::span<const ScheduleEntry> known_schedules() {
   return entries;
 }
 
+const ScheduleEntry* find_schedule(std::string_view name) {
+  const std::string wanted = folded(name);
+  for (const ScheduleEntry& entry : known_schedules()) {
+    if (answers_to(entry, wanted)) return &entry;
+  }
+  return nullptr;
+}
+
 Result<ResolvedScheduler> resolve_scheduler(std::string_view name) {
   const std::string wanted = folded(name);
   ResolvedScheduler resolved = resolve_whole_name(wanted);
@@ -234,6 +243,7 @@ Result<ResolvedScheduler> resolve_scheduler(std::string_view name) {
       auto options = resolve_schedule(schedule.name, resolved.class_name);
       if (!options) return tl::unexpected(options.error());
       resolved.options.insert(resolved.options.end(), options->begin(), options->end());
+      resolved.schedule = schedule.title;
       return resolved;
     }
   }
@@ -241,10 +251,8 @@ Result<ResolvedScheduler> resolve_scheduler(std::string_view name) {
 }
 
 Result<std::vector<SchedulerOption>> resolve_schedule(std::string_view name, std::string_view class_name) {
-  const std::string wanted = folded(name);
-  const auto found =
-      std::ranges::find_if(known_schedules(), [&](const ScheduleEntry& entry) { return answers_to(entry, wanted); });
-  if (found == known_schedules().end()) {
+  const ScheduleEntry* found = find_schedule(name);
+  if (found == nullptr) {
     std::vector<std::string_view> searched;
     std::vector<std::string_view> listed;
     append_names(known_schedules(), searched, listed);

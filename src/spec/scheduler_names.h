@@ -15,6 +15,8 @@ namespace darkroom {
 struct ResolvedScheduler {
   std::string class_name;                // "DPMSolverMultistepScheduler"
   std::vector<SchedulerOption> options;  // what the name means beyond the class
+  std::string title;                     // without the schedule, as webui lists it; else the class
+  std::string schedule;                  // the title of the schedule that the name ends in; "": none
 };
 
 // Error invalid_argument names what is near, and all that is known.
@@ -50,5 +52,7 @@ struct ScheduleEntry {
   std::vector<SchedulerOption> options;
 };
 std::span<const ScheduleEntry> known_schedules();
+// By title, name or alias; null: there is none.
+const ScheduleEntry* find_schedule(std::string_view name);
 
 }  // namespace darkroom

@@ -173,6 +173,18 @@ TEST(DecodeGeneration, APromptMayBeEmptyWhereAPictureSaysWhatToMake) {
   EXPECT_THAT(complaints_about(with("/prompt", " ")), ElementsAre("/prompt: must not be empty"));
 }
 
+TEST(DecodeGeneration, NoModelIsNeededToEnlargeAPicture) {
+  json data = {{"prompt", ""},
+               {"init_image", "in.png"},
+               {"hyperparameters", {{"strength", 0}}},
+               {"output", {{"upscale", {{"method", "lanczos"}}}}}};
+  const GenerationRequest request = decoded(data);
+  EXPECT_TRUE(only_enlarges(request.spec));
+  EXPECT_TRUE(only_enlarges(decoded(encode_generation(request.spec, request.job)).spec));
+  data["hyperparameters"]["strength"] = 0.1;
+  EXPECT_THAT(complaints_about(data), ElementsAre("/models/base: is required"));
+}
+
 TEST(DecodeGeneration, TheFormatFollowsTheNameOfTheFile) {
   EXPECT_EQ(decoded(with("/output/save_path", "a/b.JPG")).spec.output.format, ImageFormat::jpeg);
   EXPECT_EQ(decoded(with("/output/save_path", "a/")).spec.output.format, ImageFormat::png);

@@ -60,6 +60,9 @@ TEST(SchedulerNames, SplitsAScheduleFromTheEndOfAName) {
   EXPECT_EQ(resolved->class_name, "DPMSolverMultistepScheduler");
   EXPECT_THAT(resolved->options, Contains(SchedulerOption{"algorithm_type", "\"sde-dpmsolver++\""}));
   EXPECT_THAT(resolved->options, Contains(SchedulerOption{"use_karras_sigmas", "true"}));
+  EXPECT_EQ(resolved->title, "DPM++ 2M SDE");
+  EXPECT_EQ(resolved->schedule, "Karras");
+  EXPECT_EQ(resolve_scheduler("ddim")->schedule, "");
   EXPECT_EQ(class_of("LMS Karras"), "LMSDiscreteScheduler");
   EXPECT_EQ(class_of("k_dpmpp_2m_ka"), "DPMSolverMultistepScheduler");
 }
