@@ -28,7 +28,10 @@ bool changes_nothing(std::string_view method) { return method == "GET" || method
 }  // namespace
 
 std::string host_name(std::string_view host) {
-  if (host.starts_with('[')) return to_lower(host.substr(1, host.find(']') - 1));
+  if (host.starts_with('[')) {
+    const std::size_t end = host.find(']');
+    return end == std::string_view::npos ? "" : to_lower(host.substr(1, end - 1));
+  }
   return to_lower(host.substr(0, host.rfind(':')));
 }
 
