@@ -18,6 +18,7 @@
 #include "protocol/messages.h"
 #include "service/events/event.h"
 #include "service/store/job.h"
+#include "service/store/job_store.h"
 #include "service/workers/worker_stats.h"
 
 namespace darkroom {
@@ -62,15 +63,6 @@ struct JobsStats {
   std::uint64_t blob_bytes = 0;  // kept now
   std::uint64_t webhooks_waiting = 0;
   std::vector<WorkerStats> workers;
-};
-
-// What a key has used: for quotas.
-struct KeyUsage {
-  int queued = 0;
-  int running = 0;
-  std::uint64_t jobs_today = 0;  // admitted since midnight UTC
-  std::uint64_t pictures_today = 0;
-  double device_seconds_today = 0.0;
 };
 
 // Ends the subscription when it goes; its callback does not run any more once the destructor returned. A callback may
