@@ -19,7 +19,7 @@ constexpr double class_factor(Priority priority) {
   return 0.0;
 }
 
-// How far a job of this cost (device seconds) moves its flow on.
+// How far a job of this cost moves its flow on.
 constexpr double flow_span(double cost, double weight, Priority priority) {
   return cost / (weight * class_factor(priority));
 }

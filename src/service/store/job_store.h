@@ -25,7 +25,7 @@ struct Admission {
   std::string id;
   std::string fingerprint;
   std::string batch_class;     // equal: may share passes
-  double cost = 0.0;           // predicted device seconds
+  double cost = 0.0;           // predicted, in any unit that is the same for all jobs
   std::size_t max_queued = 0;  // jobs that may wait, this one included
   WallTime now;
 };
@@ -41,7 +41,7 @@ struct ModelQueue {
   int band = 0;            // of its first job
   double start_tag = 0.0;  // of its first job
   int jobs = 0;
-  double backlog = 0.0;  // predicted device seconds
+  double backlog = 0.0;  // the sum of their costs
 };
 
 struct ClaimRequest {
@@ -119,6 +119,16 @@ struct Retention {
   std::optional<std::uint64_t> max_bytes;  // of pictures; beyond it those that finished first go
 };
 
+struct Reaped {
+  int jobs = 0;
+  std::vector<std::string> blobs;  // that nobody needs now
+};
+
+struct Cancelling {
+  JobView job;           // afterwards
+  bool changed = false;  // it was not finished before
+};
+
 class JobStore {
  public:
   JobStore() = default;
@@ -146,7 +156,7 @@ class JobStore {
   // Queues again what runs under nodes without a lease, other than this one. The jobs.
   virtual Result<std::vector<std::string>> reap_orphans(const std::string& node, WallTime now) = 0;
   // A queued job ends; a running one gets the flag; a finished one stays. Error not_found.
-  virtual Result<JobView> cancel(const std::string& job, WallTime now) = 0;
+  virtual Result<Cancelling> cancel(const std::string& job, WallTime now) = 0;
 
   virtual Result<std::optional<JobView>> get(const std::string& job) = 0;
   // Error not_found.
@@ -158,8 +168,8 @@ class JobStore {
 
   // A finished job with all that belongs to it. The blobs that nobody needs now. Errors not_found, conflict.
   virtual Result<std::vector<std::string>> remove(const std::string& job) = 0;
-  // The same for those that are to go, some at a time; none when nothing is left to do.
-  virtual Result<std::vector<std::string>> reap(const Retention& retention) = 0;
+  // The same for those that are to go, some at a time; no job when nothing is left to do.
+  virtual Result<Reaped> reap(const Retention& retention) = 0;
   // Whether a job has this blob.
   virtual Result<bool> has_blob(const std::string& blob) = 0;
 

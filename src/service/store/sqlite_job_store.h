@@ -25,13 +25,13 @@ class SqliteStore final : public JobStore {
   Result<GivenBack> give_back(const GivingBack& giving_back) override;
   Result<bool> adopt(const std::string& job, int attempt, const std::string& node, WallTime now) override;
   Result<std::vector<std::string>> reap_orphans(const std::string& node, WallTime now) override;
-  Result<JobView> cancel(const std::string& job, WallTime now) override;
+  Result<Cancelling> cancel(const std::string& job, WallTime now) override;
   Result<std::optional<JobView>> get(const std::string& job) override;
   Result<StoredRequest> request(const std::string& job) override;
   Result<JobPage> list(const JobFilter& filter, const std::string& cursor, int limit) override;
   Result<std::optional<int>> position(const std::string& job) override;
   Result<std::vector<std::string>> remove(const std::string& job) override;
-  Result<std::vector<std::string>> reap(const Retention& retention) override;
+  Result<Reaped> reap(const Retention& retention) override;
   Result<bool> has_blob(const std::string& blob) override;
   Result<QueueCounts> counts() override;
   Result<KeyUsage> usage(const std::string& key, WallTime now) override;

@@ -176,14 +176,15 @@ std::vector<std::string> SqliteStore::find_reapable(const Retention& retention) 
   return jobs;
 }
 
-Result<std::vector<std::string>> SqliteStore::reap(const Retention& retention) {
-  return db_.transact([&]() -> Result<std::vector<std::string>> {
-    std::vector<std::string> blobs;
+Result<Reaped> SqliteStore::reap(const Retention& retention) {
+  return db_.transact([&]() -> Result<Reaped> {
+    Reaped reaped;
     for (const std::string& job : find_reapable(retention)) {
-      std::vector<std::string> of_job = erase(job);
-      blobs.insert(blobs.end(), of_job.begin(), of_job.end());
+      std::vector<std::string> blobs = erase(job);
+      reaped.blobs.insert(reaped.blobs.end(), blobs.begin(), blobs.end());
+      ++reaped.jobs;
     }
-    return blobs;
+    return reaped;
   });
 }
 

@@ -102,7 +102,7 @@ std::optional<JobView> find_job(SqliteDatabase& database, std::string_view job) 
 
 void read_pictures(SqliteDatabase& database, JobView& view) {
   Query row(database,
-            "SELECT blob, sha256, bytes, format, seed, width, height FROM pictures WHERE job = ? ORDER BY place",
+            "SELECT blob, sha256, bytes, format, seed, width, height, saved FROM pictures WHERE job = ? ORDER BY place",
             view.id);
   while (row.next()) {
     const std::optional<ImageFormat> format = value_of<ImageFormat>(row.text(3));
@@ -113,7 +113,8 @@ void read_pictures(SqliteDatabase& database, JobView& view) {
                              .format = *format,
                              .seed = static_cast<std::uint64_t>(row.integer(4)),
                              .width = static_cast<int>(row.integer(5)),
-                             .height = static_cast<int>(row.integer(6))});
+                             .height = static_cast<int>(row.integer(6)),
+                             .saved = row.text(7)});
   }
 }
 

@@ -15,7 +15,7 @@ CREATE TABLE jobs (
   band         INTEGER NOT NULL,       -- 0: was started before; 1: not yet
   start_tag    DOUBLE PRECISION NOT NULL,
   span         DOUBLE PRECISION NOT NULL,  -- of its flow's virtual time
-  cost         DOUBLE PRECISION NOT NULL,  -- predicted device seconds
+  cost         DOUBLE PRECISION NOT NULL,  -- predicted
   model        TEXT NOT NULL,
   batch_class  TEXT NOT NULL,
   state        TEXT NOT NULL,          -- JobStatus
@@ -70,6 +70,7 @@ CREATE TABLE pictures (
   seed   BIGINT NOT NULL,
   width  INTEGER NOT NULL,
   height INTEGER NOT NULL,
+  saved  TEXT NOT NULL,
   PRIMARY KEY (job, place)
 );
 CREATE INDEX pictures_bytes ON pictures (bytes);

@@ -201,10 +201,10 @@ bool SqliteStore::end(const Ending& ending, JobStatus from) {
   for (std::size_t i = 0; i < ending.pictures.size(); ++i) {
     const Picture& picture = ending.pictures[i];
     Query(db_,
-          "INSERT INTO pictures (job, place, blob, sha256, bytes, format, seed, width, height) "
-          "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+          "INSERT INTO pictures (job, place, blob, sha256, bytes, format, seed, width, height, saved) "
+          "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
           ending.job, i, picture.blob, picture.sha256, picture.bytes, name_of(picture.format), picture.seed,
-          picture.width, picture.height)
+          picture.width, picture.height, picture.saved)
         .run();
   }
   const std::optional<JobView> view = find_job(db_, ending.job);
@@ -311,8 +311,8 @@ Result<std::vector<std::string>> SqliteStore::reap_orphans(const std::string& no
   });
 }
 
-Result<JobView> SqliteStore::cancel(const std::string& job, WallTime now) {
-  return db_.transact([&]() -> Result<JobView> {
+Result<Cancelling> SqliteStore::cancel(const std::string& job, WallTime now) {
+  return db_.transact([&]() -> Result<Cancelling> {
     const std::optional<JobView> view = find_job(db_, job);
     if (!view) return fail(ErrorCode::not_found, "there is no job {}", job);
     if (view->status == JobStatus::queued) {
@@ -342,7 +342,7 @@ Result<JobView> SqliteStore::cancel(const std::string& job, WallTime now) {
     }
     std::optional<JobView> after = find_job(db_, job);
     DR_ASSERT(after.has_value());
-    return std::move(*after);
+    return Cancelling{std::move(*after), !is_finished(view->status)};
   });
 }
 

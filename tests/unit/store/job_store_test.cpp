@@ -270,12 +270,13 @@ TEST_P(JobStoreTest, ATokenIsAnsweredAlsoWhenTheQueueIsFull) {
 
 TEST_P(JobStoreTest, AQueuedJobEndsWhenItIsCancelled) {
   const std::string job = admit();
-  ASSERT_TRUE(store_->cancel(job, now_));
+  EXPECT_TRUE(store_->cancel(job, now_)->changed);
+  EXPECT_FALSE(store_->cancel(job, now_)->changed);
   EXPECT_EQ(get(job).status, JobStatus::cancelled);
   EXPECT_EQ(get(job).failure->error.code, ErrorCode::cancelled);
   EXPECT_FALSE(claim());
   EXPECT_THAT(*store_->queues(), IsEmpty());
-  EXPECT_EQ(store_->cancel(job, now_)->status, JobStatus::cancelled);
+  EXPECT_EQ(store_->cancel(job, now_)->job.status, JobStatus::cancelled);
 }
 
 TEST_P(JobStoreTest, ARunningJobIsFlaggedAndItsFinishDecides) {
@@ -283,10 +284,10 @@ TEST_P(JobStoreTest, ARunningJobIsFlaggedAndItsFinishDecides) {
   admit();
   const JobView first = claim()->job;
   const JobView second = claim()->job;
-  EXPECT_EQ(store_->cancel(first.id, now_)->status, JobStatus::running);
+  EXPECT_EQ(store_->cancel(first.id, now_)->job.status, JobStatus::running);
   EXPECT_TRUE(get(first.id).cancel_asked);
   EXPECT_EQ(finish(success(first, {picture("p")})), Finish::done);
-  EXPECT_EQ(store_->cancel(first.id, now_)->status, JobStatus::succeeded);
+  EXPECT_EQ(store_->cancel(first.id, now_)->job.status, JobStatus::succeeded);
 
   ASSERT_TRUE(store_->cancel(second.id, now_));
   EXPECT_EQ(give_back(second, "signal 9"), GivenBack::ended);  // it is not started again
@@ -533,9 +534,9 @@ TEST_P(JobStoreTest, OldJobsGoAndTheirBlobsAreNamed) {
     now_ += 1h;
   }
   const std::string waiting = admit();
-  EXPECT_THAT(*store_->reap({.before = now_ - 90min, .max_bytes = {}}), ElementsAre("p0", "p1"));
-  EXPECT_THAT(*store_->reap({.before = now_ - 90min, .max_bytes = {}}), IsEmpty());
-  EXPECT_THAT(*store_->reap({}), IsEmpty());
+  EXPECT_THAT(store_->reap({.before = now_ - 90min, .max_bytes = {}})->blobs, ElementsAre("p0", "p1"));
+  EXPECT_THAT(store_->reap({.before = now_ - 90min, .max_bytes = {}})->blobs, IsEmpty());
+  EXPECT_THAT(store_->reap({})->blobs, IsEmpty());
   EXPECT_EQ(store_->list({}, "", 10)->jobs.size(), 2U);
   EXPECT_EQ(get(waiting).status, JobStatus::queued);
 }
@@ -547,7 +548,7 @@ TEST_P(JobStoreTest, WhatIsTooMuchGoesOldestFirst) {
     now_ += 1s;
   }
   EXPECT_EQ(store_->counts()->picture_bytes, 400U);
-  EXPECT_THAT(*store_->reap({.before = {}, .max_bytes = 250}), ElementsAre("p0", "p1"));
+  EXPECT_THAT(store_->reap({.before = {}, .max_bytes = 250})->blobs, ElementsAre("p0", "p1"));
   EXPECT_EQ(store_->counts()->picture_bytes, 200U);
 }
 
