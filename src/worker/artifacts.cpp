@@ -8,7 +8,7 @@
 #include "base/text.h"
 #include "engine/image/codec.h"
 #include "engine/image/infotext.h"
-#include "worker/inside.h"
+#include "base/inside.h"
 
 namespace darkroom {
 namespace {

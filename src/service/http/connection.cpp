@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::size_t kBodyChunk = 64 * 1024;         // bytes read at once
 constexpr std::size_t kMostUnwantedBody = 64 * 1024;  // bytes read of a refused request, so that the connection stays
+constexpr std::size_t kMostAfterGoodbye = 256 * 1024;  // bytes taken from a client that was told to go
 constexpr std::chrono::seconds kGoodbyeTime(2);
 constexpr std::chrono::seconds kLookTime(1);  // between two looks whether a client that waits is still there
 
@@ -46,7 +47,8 @@ asio::awaitable<void> Connection::run() {
   }
   bool more = true;
   while (more) more = co_await serve_one();
-  co_await wire_.close(within(kGoodbyeTime));
+  const bool sends_more = !parser_->is_done();
+  co_await wire_.close(within(kGoodbyeTime), sends_more ? kMostAfterGoodbye : 0);
 }
 
 void Connection::wake() {

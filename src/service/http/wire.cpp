@@ -11,7 +11,6 @@ namespace darkroom::http {
 namespace {
 
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
-constexpr std::size_t kMostAfterGoodbye = 256 * 1024;  // bytes taken from a client that was told to go
 
 }  // namespace
 
@@ -80,7 +79,7 @@ bool Wire::peer_is_gone() {
   return ::poll(&question, 1, 0) > 0;  // POLLRDHUP, or POLLHUP and POLLERR, which need not be asked for
 }
 
-asio::awaitable<void> Wire::close(Deadline deadline) {
+asio::awaitable<void> Wire::close(Deadline deadline, std::size_t most) {
   if (tls_ != nullptr) {
     arm(deadline);
     const auto [error] = co_await tls_->async_shutdown(kTuple);
@@ -90,7 +89,7 @@ asio::awaitable<void> Wire::close(Deadline deadline) {
   line_->socket.shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
   std::array<char, 8192> rest;
   std::size_t taken = 0;
-  while (taken < kMostAfterGoodbye) {
+  while (taken < most) {
     arm(deadline);
     const auto [error, bytes] = co_await line_->socket.async_read_some(asio::buffer(rest), kTuple);
     if (disarm(error)) break;

@@ -40,8 +40,9 @@ class Wire {
 
   // Whether the client has closed its side: it will not read any more, or is gone altogether.
   bool peer_is_gone();
-  // Says goodbye, then takes what the client still sends, so that our last words are not lost to a reset.
-  asio::awaitable<void> close(Deadline deadline);
+  // Says goodbye, then takes up to `most` bytes that the client still sends, so that our last words are not lost to a
+  // reset.
+  asio::awaitable<void> close(Deadline deadline, std::size_t most);
   // At once; what is being read or written ends with an error.
   void cut();
 
