@@ -5,10 +5,10 @@
 #include <unistd.h>
 
 #include "base/atomic_file.h"
+#include "base/inside.h"
 #include "base/text.h"
 #include "engine/image/codec.h"
 #include "metadata/infotext.h"
-#include "worker/inside.h"
 
 namespace darkroom {
 namespace {

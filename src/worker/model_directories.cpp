@@ -12,7 +12,7 @@
 #include "base/text.h"
 #include "engine/tensor/dtype.h"
 #include "engine/weights/inspect.h"
-#include "worker/inside.h"
+#include "base/inside.h"
 
 namespace darkroom {
 namespace {

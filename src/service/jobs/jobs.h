@@ -17,20 +17,27 @@
 #include "config/config.h"
 #include "protocol/messages.h"
 #include "service/events/event.h"
+#include "service/jobs/tally.h"
 #include "service/store/job.h"
+#include "service/store/job_store.h"
 #include "service/workers/worker_stats.h"
 
 namespace darkroom {
 
 struct JobsOptions {
   ServiceConfig service;
-  std::filesystem::path outputs;              // where a request's save_path lies
-  std::filesystem::path worker;               // the program
-  std::vector<std::string> worker_arguments;  // settings for it, besides its outputs directory
+  std::filesystem::path outputs;                 // where a request's save_path lies
+  std::filesystem::path worker;                  // the program
+  std::vector<std::string> worker_arguments;     // settings for it; --outputs is ours
+  std::uint64_t worker_line_bytes = 64'000'000;  // WorkerConfig::line_bytes
   // Diagnostics, one line each, from any thread.
   std::function<void(LogLevel, const std::string&)> log;
   // The secret of Webhook::secret_id; nothing: it exists no more, and the message goes unsigned.
   std::function<std::optional<std::string>(const std::string& secret_id)> webhook_secret;
+  // Between the death of a worker and its next start; doubled from death to death.
+  std::chrono::milliseconds first_restart{1000};
+  // Between asking a worker to go and killing it.
+  std::chrono::milliseconds grace{5000};
 };
 
 struct Submitted {
@@ -38,39 +45,16 @@ struct Submitted {
   bool repeated = false;  // the idempotency token's job, which was there already
 };
 
-struct Total {
-  double seconds = 0.0;
-  std::uint64_t count = 0;
-};
-
 // For metrics; totals count from the service's start.
-struct JobsStats {
+struct JobsStats : Tally {
   std::map<Priority, int> queued;
   int running = 0;
   double oldest_queued_seconds = 0.0;
-  std::map<JobStatus, std::uint64_t> ended;
-  std::map<ErrorCode, std::uint64_t> failures;
   std::uint64_t admitted = 0;
-  std::uint64_t refused = 0;  // the queue was full
-  std::uint64_t crashes = 0;  // of workers
-  std::uint64_t pictures = 0;
-  std::uint64_t steps = 0;
-  Total queue_wait;
-  Total run;
-  std::map<std::string, Total> stages;
-  std::uint64_t model_loads = 0;
-  std::uint64_t blob_bytes = 0;  // kept now
+  std::uint64_t refused = 0;     // the queue was full
+  std::uint64_t blob_bytes = 0;  // of pictures that are kept now
   std::uint64_t webhooks_waiting = 0;
   std::vector<WorkerStats> workers;
-};
-
-// What a key has used: for quotas.
-struct KeyUsage {
-  int queued = 0;
-  int running = 0;
-  std::uint64_t jobs_today = 0;  // admitted since midnight UTC
-  std::uint64_t pictures_today = 0;
-  double device_seconds_today = 0.0;
 };
 
 // Ends the subscription when it goes; its callback does not run any more once the destructor returned. A callback may
@@ -95,7 +79,7 @@ class Jobs {
   // Once it answers, the job is on the disk. Errors: overloaded (the queue is full), conflict (the token belongs to
   // another request, or the service is shutting down), invalid_argument (the webhook).
   Result<Submitted> submit(const Submission& submission);
-  std::optional<JobView> get(const std::string& id);
+  Result<JobView> get(const std::string& id);  // error not_found
   Result<StoredRequest> request(const std::string& id);
   // Error invalid_argument: no such cursor. "" begins.
   Result<JobPage> list(const JobFilter& filter, const std::string& cursor, int limit);
@@ -106,8 +90,8 @@ class Jobs {
   Result<void> remove(const std::string& id);
 
   // The callback comes from threads of ours and must neither block nor call Jobs. Its first event, before this returns,
-  // is a snapshot of the job as it is, unless `last_event_id` shows that the caller has seen just that. Events may be
-  // missing afterwards, never the last one. Error not_found.
+  // is a snapshot of the job as it is, unless `last_event_id` shows that the caller has seen just that; a finished
+  // job's end is told in every case. Events may be missing afterwards, never the last one. Error not_found.
   Result<Subscription> subscribe(const std::string& id, const std::string& last_event_id,
                                  std::function<void(const JobEvent&)> on_event);
   // The job once it is finished, or as it is at the deadline. Error not_found.

@@ -64,6 +64,7 @@ struct Picture {
   std::uint64_t seed = 0;
   int width = 0;  // pixels
   int height = 0;
+  std::string saved;  // where it also lies, for the request's save_path; "": nowhere
 };
 
 struct JobView {

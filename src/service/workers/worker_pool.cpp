@@ -1,0 +1,350 @@
+#include "service/workers/worker_pool.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/overloaded.h"
+
+namespace darkroom {
+namespace {
+
+// Unanswered questions after which a worker counts as hung.
+constexpr int kMissedHeartbeats = 3;
+// Models that a worker may be thought to have, until it says how many it has.
+constexpr std::size_t kMaxWarm = 64;
+
+double seconds(std::chrono::steady_clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
+
+}  // namespace
+
+struct WorkerPool::Slot {
+  struct Running {
+    std::string request_id;
+    std::string model;
+    SteadyTime deadline;          // then it must have given the job up
+    Loss loss = Loss::timed_out;  // what it means if it has not
+    bool loading = false;
+  };
+
+  std::size_t index = 0;
+  WorkerState state = WorkerState::waiting;
+  std::unique_ptr<WorkerChannel> channel;  // unless waiting
+  WorkerStats stats;
+  std::optional<Running> running;
+  std::vector<std::string> warm;
+  std::optional<SteadyTime> last_load;
+  std::map<std::string, Answer> questions;  // by request id
+
+  SteadyTime started;
+  SteadyTime last_asked;
+  int missed = 0;  // questions about its status, unanswered
+  int deaths = 0;  // since it last did a job
+  SteadyTime due;  // while waiting: the next start; while stopping: the kill
+  bool killed = false;
+  std::optional<Loss> loss;  // while stopping: what it means for its job
+  std::string why;           // while stopping
+};
+
+WorkerPool::WorkerPool(PoolOptions options, PoolListener& listener, Post post)
+    : options_(std::move(options)), listener_(listener), post_(std::move(post)) {
+  for (int i = 0; i < options_.workers; ++i) {
+    slots_.push_back(std::make_unique<Slot>());
+    slots_.back()->index = static_cast<std::size_t>(i);
+  }
+}
+
+WorkerPool::~WorkerPool() = default;
+
+// --- Life and death ---
+
+void WorkerPool::start(Slot& slot, SteadyTime now) {
+  ++slot.stats.starts;
+  slot.started = now;
+  slot.last_asked = now;
+  slot.missed = 0;
+  slot.killed = false;
+  slot.loss.reset();
+  slot.why.clear();
+  Result<std::unique_ptr<WorkerChannel>> channel = options_.start(
+      [this, index = slot.index](WorkerArrival what) { post_({.worker = index, .what = std::move(what)}); });
+  if (channel) {
+    slot.channel = std::move(*channel);
+    slot.state = WorkerState::starting;
+    return;
+  }
+  last_trouble_ = channel.error().message;
+  log(slot, LogLevel::error, "cannot be started: " + last_trouble_);
+  ++slot.deaths;
+  slot.due = now + options_.last_restart;
+}
+
+void WorkerPool::on_end(Slot& slot, const ExitStatus& status, SteadyTime now) {
+  const std::string cause = slot.why.empty() ? describe(status) : slot.why;
+  slot.channel.reset();
+  slot.state = WorkerState::waiting;
+  slot.stats.pid = 0;
+  slot.warm.clear();
+  // Twice as long from one death to the next.
+  const int doublings = std::min(slot.deaths++, 20);
+  slot.due =
+      now + std::min<std::chrono::milliseconds>(options_.first_restart * (1 << doublings), options_.last_restart);
+  if (!stopping_) {
+    last_trouble_ = cause;
+    log(slot, LogLevel::warning, "ended: " + cause);
+  }
+  for (auto& [id, answer] : std::exchange(slot.questions, {})) answer(fail(ErrorCode::worker_lost, "{}", cause));
+  if (const auto running = std::exchange(slot.running, std::nullopt); running && !stopping_) {
+    listener_.on_loss(running->request_id, slot.loss.value_or(Loss::crashed), cause);
+  }
+}
+
+void WorkerPool::end_worker(Slot& slot, std::optional<Loss> loss, std::string why, SteadyTime now) {
+  log(slot, LogLevel::warning, "is stopped: " + why);
+  slot.state = WorkerState::stopping;
+  slot.loss = loss;
+  slot.why = std::move(why);
+  slot.due = now + options_.grace;
+  slot.channel->terminate();
+}
+
+void WorkerPool::stop(SteadyTime now) {
+  stopping_ = true;
+  for (const std::unique_ptr<Slot>& slot : slots_) {
+    if (!slot->channel) continue;
+    slot->channel->close();
+    if (slot->running) slot->channel->terminate();
+    slot->state = WorkerState::stopping;
+    slot->due = now + options_.grace;
+  }
+}
+
+bool WorkerPool::stopped() const {
+  return std::all_of(slots_.begin(), slots_.end(), [](const auto& slot) { return !slot->channel; });
+}
+
+void WorkerPool::tick(SteadyTime now) {
+  for (const std::unique_ptr<Slot>& slot : slots_) watch(*slot, now);
+}
+
+void WorkerPool::watch(Slot& slot, SteadyTime now) {
+  switch (slot.state) {
+    case WorkerState::waiting:
+      if (!stopping_ && now >= slot.due) start(slot, now);
+      return;
+    case WorkerState::stopping:
+      if (now < slot.due || slot.killed) return;
+      slot.killed = true;
+      slot.channel->kill();
+      return;
+    case WorkerState::starting:
+      if (now - slot.started < options_.patience) return;
+      end_worker(slot, std::nullopt, fmt::format("not ready after {:.0f} s", seconds(options_.patience)), now);
+      return;
+    case WorkerState::idle:
+    case WorkerState::busy:
+      break;
+  }
+  if (slot.running && now >= slot.running->deadline) {
+    const Loss loss = slot.running->loss;
+    const char* const reason = loss == Loss::cancelled ? "was cancelled" : "whose time was over";
+    end_worker(slot, loss,
+               fmt::format("it did not give up a job that {} within {:.0f} s", reason, seconds(options_.patience)),
+               now);
+  } else if (now - slot.last_asked >= options_.heartbeat) {
+    if (slot.missed >= kMissedHeartbeats) {
+      end_worker(slot, Loss::crashed,
+                 fmt::format("it answered nothing for {:.0f} s", seconds(options_.heartbeat * kMissedHeartbeats)), now);
+    } else {
+      ask_status(slot, now);
+    }
+  }
+}
+
+SteadyTime WorkerPool::next_due() const {
+  SteadyTime next = SteadyTime::max();
+  for (const std::unique_ptr<Slot>& slot : slots_) {
+    switch (slot->state) {
+      case WorkerState::waiting:
+        if (!stopping_) next = std::min(next, slot->due);
+        break;
+      case WorkerState::stopping:
+        if (!slot->killed) next = std::min(next, slot->due);
+        break;
+      case WorkerState::starting:
+        next = std::min(next, slot->started + options_.patience);
+        break;
+      case WorkerState::idle:
+      case WorkerState::busy:
+        next = std::min(next, slot->last_asked + options_.heartbeat);
+        if (slot->running) next = std::min(next, slot->running->deadline);
+        break;
+    }
+  }
+  return next;
+}
+
+void WorkerPool::ask_status(Slot& slot, SteadyTime now) {
+  slot.last_asked = now;
+  ++slot.missed;
+  send_question(slot, AskStatus{}, [this, &slot](const Result<ResponseData>& data) {
+    if (!data) return;
+    slot.missed = 0;
+    if (const auto* status = std::get_if<Status>(&*data)) note_status(slot, *status);
+  });
+}
+
+void WorkerPool::note_status(Slot& slot, const Status& status) {
+  slot.stats.memory_used = status.memory_used;
+  slot.stats.memory_peak = status.memory_peak;
+  // Which models it still has is known by number only: those that were used last.
+  const auto checkpoints = static_cast<std::size_t>(
+      std::count_if(status.loaded_models.begin(), status.loaded_models.end(),
+                    [](const LoadedModelStatus& model) { return model.kind == name_of(ModelRole::checkpoint); }));
+  if (!slot.running && slot.warm.size() > checkpoints) slot.warm.resize(checkpoints);
+}
+
+// --- Arrivals ---
+
+void WorkerPool::receive(Arrival arrival, SteadyTime now) {
+  DR_ASSERT(arrival.worker < slots_.size());
+  Slot& slot = *slots_[arrival.worker];
+  std::visit(Overloaded{[&](WorkerMessage& message) { on_message(slot, std::move(message), now); },
+                        [&](const Garbage& garbage) {
+                          log(slot, LogLevel::warning, "sent what is no message: " + garbage.what);
+                        },
+                        [&](const ExitStatus& status) { on_end(slot, status, now); }},
+             arrival.what);
+}
+
+void WorkerPool::on_message(Slot& slot, WorkerMessage message, SteadyTime now) {
+  if (const auto* event = std::get_if<Event>(&message)) {
+    on_event(slot, *event);
+  } else {
+    on_response(slot, std::move(std::get<Response>(message)), now);
+  }
+}
+
+void WorkerPool::on_event(Slot& slot, const Event& event) {
+  const bool of_job = slot.running && slot.running->request_id == event.request_id;
+  std::visit(Overloaded{[&](const Ready& ready) {
+                          if (slot.state != WorkerState::starting) return;
+                          slot.state = WorkerState::idle;
+                          slot.stats.pid = ready.pid;
+                          slot.stats.device = ready.device;
+                        },
+                        [&](const Progress& progress) {
+                          if (!of_job) return;
+                          if (progress.stage != "load") slot.running->loading = false;
+                          listener_.on_progress(event.request_id, progress);
+                        },
+                        [&](const Log& entry) { log(slot, entry.level, entry.message); }},
+             event.body);
+}
+
+void WorkerPool::on_response(Slot& slot, Response response, SteadyTime now) {
+  if (const auto question = slot.questions.find(response.request_id); question != slot.questions.end()) {
+    const Answer answer = std::move(question->second);
+    slot.questions.erase(question);
+    answer(response.refusal ? Result<ResponseData>(tl::unexpected(response.refusal->error))
+                            : Result<ResponseData>(std::move(response.data)));
+    return;
+  }
+  if (!slot.running || slot.running->request_id != response.request_id) {
+    log(slot, LogLevel::warning, fmt::format("answered \"{}\", which nobody waits for", response.request_id));
+    return;
+  }
+  // It gave the job up because it was told to go: that says less than why it was told so.
+  if (slot.state == WorkerState::stopping && response.refusal && response.refusal->error.code == ErrorCode::cancelled) {
+    return;
+  }
+  const Slot::Running running = std::move(*std::exchange(slot.running, std::nullopt));
+  if (slot.state == WorkerState::busy) slot.state = WorkerState::idle;
+  if (!response.refusal) {
+    slot.deaths = 0;
+    std::erase(slot.warm, running.model);
+    slot.warm.insert(slot.warm.begin(), running.model);
+    if (slot.warm.size() > kMaxWarm) slot.warm.pop_back();
+  }
+  if (slot.state == WorkerState::idle) ask_status(slot, now);
+  listener_.on_answer(running.request_id, std::move(response));
+}
+
+// --- Work ---
+
+std::vector<WorkerSight> WorkerPool::sights(SteadyTime now) const {
+  std::vector<WorkerSight> sights;
+  for (const std::unique_ptr<Slot>& slot : slots_) {
+    sights.push_back({.idle = slot->state == WorkerState::idle && !stopping_,
+                      .warm = slot->warm,
+                      .loading = slot->running && slot->running->loading ? slot->running->model : "",
+                      .seconds_since_load = slot->last_load ? seconds(now - *slot->last_load) : 1e9});
+  }
+  return sights;
+}
+
+void WorkerPool::run(std::size_t worker, PoolJob job, SteadyTime now) {
+  Slot& slot = *slots_[worker];
+  DR_ASSERT(slot.state == WorkerState::idle && !slot.running);
+  const bool warm = std::find(slot.warm.begin(), slot.warm.end(), job.model) != slot.warm.end();
+  if (!warm) slot.last_load = now;
+  slot.state = WorkerState::busy;
+  slot.running = Slot::Running{.request_id = job.request_id,
+                               .model = std::move(job.model),
+                               .deadline = now + std::chrono::seconds(job.request.job.timeout) + options_.patience,
+                               .loss = Loss::timed_out,
+                               .loading = !warm};
+  slot.channel->send({.request_id = std::move(job.request_id), .body = std::move(job.request)});
+}
+
+void WorkerPool::cancel(const std::string& request_id, SteadyTime now) {
+  for (const std::unique_ptr<Slot>& slot : slots_) {
+    if (slot->state != WorkerState::busy || slot->running->request_id != request_id) continue;
+    if (slot->running->loss != Loss::cancelled) {
+      slot->running->loss = Loss::cancelled;
+      slot->running->deadline = std::min(slot->running->deadline, now + options_.patience);
+    }
+    send_question(*slot, CancelJob{request_id}, [](const Result<ResponseData>&) {});
+  }
+}
+
+void WorkerPool::ask(RequestBody body, Answer answer) {
+  const auto is = [](WorkerState state) { return [state](const auto& slot) { return slot->state == state; }; };
+  auto slot = std::find_if(slots_.begin(), slots_.end(), is(WorkerState::idle));
+  if (slot == slots_.end()) slot = std::find_if(slots_.begin(), slots_.end(), is(WorkerState::busy));
+  if (slot == slots_.end()) {
+    answer(fail(ErrorCode::worker_lost, "no worker is ready{}{}", last_trouble_.empty() ? "" : ": ", last_trouble_));
+    return;
+  }
+  send_question(**slot, std::move(body), std::move(answer));
+}
+
+void WorkerPool::send_question(Slot& slot, RequestBody body, Answer answer) {
+  std::string id = fmt::format("question-{}", ++questions_);
+  slot.questions[id] = std::move(answer);
+  slot.channel->send({.request_id = std::move(id), .body = std::move(body)});
+}
+
+// --- Looking ---
+
+bool WorkerPool::any_ready() const {
+  return std::any_of(slots_.begin(), slots_.end(), [](const auto& slot) {
+    return slot->state == WorkerState::idle || slot->state == WorkerState::busy;
+  });
+}
+
+std::vector<WorkerStats> WorkerPool::stats() const {
+  std::vector<WorkerStats> stats;
+  for (const std::unique_ptr<Slot>& slot : slots_) {
+    WorkerStats& one = stats.emplace_back(slot->stats);
+    one.state = slot->state;
+    one.warm = slot->warm;
+    if (slot->running) one.job = slot->running->request_id;
+  }
+  return stats;
+}
+
+void WorkerPool::log(const Slot& slot, LogLevel level, const std::string& message) {
+  listener_.on_log(level, fmt::format("worker {}: {}", slot.index, message));
+}
+
+}  // namespace darkroom
