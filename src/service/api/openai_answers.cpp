@@ -45,9 +45,6 @@ json error_object(const Refusal& refusal, int status) {
           {"code", no_model ? std::string_view("model_not_found") : name_of(refusal.error.code)}};
 }
 
-// Where webui's API says 422, OpenAI's says 400.
-int status_of(ErrorCode code) { return code == ErrorCode::invalid_argument ? 400 : http_status(code); }
-
 }  // namespace
 
 json openai_answer(const OpenaiRequest& request, const std::vector<OpenaiPicture>& pictures, std::int64_t created) {
@@ -79,8 +76,8 @@ OpenaiEvent openai_completed(const OpenaiRequest& request, std::string_view file
   return completed;
 }
 
-OpenaiEvent openai_stream_error(const Refusal& refusal) {
-  return {"error", {{"type", "error"}, {"error", error_object(refusal, status_of(refusal.error.code))}}};
+OpenaiEvent openai_stream_error(const Refusal& refusal, int status) {
+  return {"error", {{"type", "error"}, {"error", error_object(refusal, status)}}};
 }
 
 json openai_models(const ModelCatalog& models, std::int64_t created) {
@@ -95,9 +92,6 @@ tl::expected<json, Refusal> openai_model(const ModelCatalog& models, std::string
   return model_entry(**found, created);
 }
 
-HttpError openai_error(const Refusal& refusal) {
-  const int status = status_of(refusal.error.code);
-  return {status, {{"error", error_object(refusal, status)}}};
-}
+json openai_error(const Refusal& refusal, int status) { return {{"error", error_object(refusal, status)}}; }
 
 }  // namespace darkroom

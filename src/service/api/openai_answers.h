@@ -11,7 +11,6 @@
 #include "protocol/messages.h"
 #include "service/api/model_catalog.h"
 #include "service/api/openai_request.h"
-#include "service/api/sdapi_answers.h"
 
 namespace darkroom {
 
@@ -31,14 +30,14 @@ struct OpenaiEvent {
 OpenaiEvent openai_partial_image(const OpenaiRequest& request, std::string_view preview, int index,
                                  std::int64_t created);
 OpenaiEvent openai_completed(const OpenaiRequest& request, std::string_view file, std::int64_t created);
-OpenaiEvent openai_stream_error(const Refusal& refusal);
+OpenaiEvent openai_stream_error(const Refusal& refusal, int status);
 
 nlohmann::json openai_models(const ModelCatalog& models, std::int64_t created);
 // One of them; error not_found.
 tl::expected<nlohmann::json, Refusal> openai_model(const ModelCatalog& models, std::string_view id,
                                                    std::int64_t created);
 
-// {"error": {"message", "type", "param", "code"}}
-HttpError openai_error(const Refusal& refusal);
+// {"error": {"message", "type", "param", "code"}}; the type follows from HTTP's status.
+nlohmann::json openai_error(const Refusal& refusal, int status);
 
 }  // namespace darkroom

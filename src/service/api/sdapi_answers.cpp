@@ -163,44 +163,16 @@ tl::expected<json, Refusal> sdapi_png_info(const json& body, const Limits& limit
   return json{{"info", text}, {"items", {{"parameters", text}}}, {"parameters", std::move(parameters)}};
 }
 
-int http_status(ErrorCode code) {
-  switch (code) {
-    case ErrorCode::invalid_argument:
-      return 422;
-    case ErrorCode::not_found:
-      return 404;
-    case ErrorCode::conflict:
-      return 409;
-    case ErrorCode::overloaded:
-      return 429;
-    case ErrorCode::unsupported:
-      return 501;
-    case ErrorCode::timed_out:
-      return 504;
-    case ErrorCode::worker_lost:
-      return 503;
-    case ErrorCode::corrupt_data:
-    case ErrorCode::out_of_memory:
-    case ErrorCode::cancelled:
-    case ErrorCode::internal:
-      return 500;
-  }
-  DR_ASSERT(false);
-}
-
-HttpError sdapi_error(const Refusal& refusal) {
+json sdapi_error(const Refusal& refusal) {
   json errors = json::array();
   for (const Complaint& complaint : refusal.complaints) {
     errors.push_back({{"pointer", complaint.pointer}, {"message", complaint.message}});
   }
-  return {http_status(refusal.error.code),
-          {{"error", name_of(refusal.error.code)},
-           {"detail", refusal.error.message},
-           {"body", ""},
-           {"errors", std::move(errors)},
-           {"message", refusal.error.message}}};
+  return {{"error", name_of(refusal.error.code)},
+          {"detail", refusal.error.message},
+          {"body", ""},
+          {"errors", std::move(errors)},
+          {"message", refusal.error.message}};
 }
-
-HttpError sdapi_not_found() { return sdapi_error({{ErrorCode::not_found, "Not Found"}, {}}); }
 
 }  // namespace darkroom

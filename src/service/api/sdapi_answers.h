@@ -48,16 +48,7 @@ nlohmann::json sdapi_progress_answer(const std::optional<SdapiProgress>& progres
 // Error: what the picture is not.
 tl::expected<nlohmann::json, Refusal> sdapi_png_info(const nlohmann::json& body, const Limits& limits);
 
-struct HttpError {
-  int status = 500;
-  nlohmann::json body;
-};
-// {"error", "detail", "body", "errors", "message"}
-HttpError sdapi_error(const Refusal& refusal);
-// A path that is none.
-HttpError sdapi_not_found();
-
-// HTTP's number for a code, as all of our routes use it.
-int http_status(ErrorCode code);
+// {"error", "detail", "body", "errors", "message"}; a path that is none has the message "Not Found".
+nlohmann::json sdapi_error(const Refusal& refusal);
 
 }  // namespace darkroom

@@ -1,6 +1,5 @@
 #include "service/api/sdapi_sessions.h"
 
-#include <algorithm>
 #include <utility>
 
 namespace darkroom {
@@ -23,19 +22,20 @@ std::uint64_t SdapiSessions::begin(const std::string& caller, SdapiActivity acti
   return request;
 }
 
-void SdapiSessions::advance(const std::string& caller, std::uint64_t request, std::size_t now, int finished) {
-  const std::scoped_lock lock(mutex_);
-  auto& requests = session(caller).requests;
-  const auto found = requests.find(request);
-  if (found == requests.end()) return;
-  found->second.now = now;
-  found->second.finished = finished;
-}
-
-void SdapiSessions::finish(const std::string& caller, std::uint64_t request) {
+void SdapiSessions::set_preview(const std::string& caller, std::uint64_t request, std::string preview) {
   const std::scoped_lock lock(mutex_);
   const auto found = sessions_.find(caller);
-  if (found != sessions_.end()) found->second.requests.erase(request);
+  if (found == sessions_.end()) return;
+  const auto activity = found->second.requests.find(request);
+  if (activity != found->second.requests.end()) activity->second.preview = std::move(preview);
+}
+
+std::optional<SdapiActivity> SdapiSessions::finish(const std::string& caller, std::uint64_t request) {
+  const std::scoped_lock lock(mutex_);
+  const auto found = sessions_.find(caller);
+  if (found == sessions_.end()) return std::nullopt;
+  auto node = found->second.requests.extract(request);
+  return node.empty() ? std::nullopt : std::optional(std::move(node.mapped()));
 }
 
 std::optional<SdapiActivity> SdapiSessions::current(const std::string& caller) {
@@ -51,8 +51,9 @@ std::vector<std::string> SdapiSessions::interrupt(const std::string& caller) {
   if (found == sessions_.end() || found->second.requests.empty()) return {};
   SdapiActivity& activity = found->second.requests.begin()->second;
   activity.interrupted = true;
-  const std::size_t now = std::min(activity.now, activity.jobs.size());
-  return {activity.jobs.begin() + static_cast<std::ptrdiff_t>(now), activity.jobs.end()};
+  std::vector<std::string> jobs;
+  for (const SdapiActivity::Part& part : activity.parts) jobs.push_back(part.job);
+  return jobs;
 }
 
 SdapiSessions::Session& SdapiSessions::session(const std::string& caller) {

@@ -1,8 +1,9 @@
-// What webui has once for all and what belongs to each caller here: his options, and which jobs are his now. A caller
-// is his key, else his address.
+// What webui has once for all and what belongs to each caller here: his options, and what he waits for. A caller is his
+// key, else his address.
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -13,13 +14,16 @@
 
 namespace darkroom {
 
-// Jobs of one request, from its submission to its answer.
+// A request that is not answered yet.
 struct SdapiActivity {
-  std::vector<std::string> jobs;  // ids, in their order
-  std::size_t now = 0;            // index of the one that runs or waits
-  int pictures = 0;               // of all of them
-  int finished = 0;               // of these
+  struct Part {
+    std::string job;  // id
+    int pictures = 1;
+  };
+  std::vector<Part> parts;
+  std::string job_timestamp;
   bool interrupted = false;
+  std::string preview;  // the newest, encoded; "": none
 };
 
 // Every function may be called from any thread.
@@ -35,12 +39,13 @@ class SdapiSessions {
 
   // A request begins; the number is its own. finish() must follow.
   std::uint64_t begin(const std::string& caller, SdapiActivity activity);
-  void advance(const std::string& caller, std::uint64_t request, std::size_t now, int finished);
-  void finish(const std::string& caller, std::uint64_t request);
+  void set_preview(const std::string& caller, std::uint64_t request, std::string preview);
+  // What it was at the end; nothing: it is not there.
+  std::optional<SdapiActivity> finish(const std::string& caller, std::uint64_t request);
 
-  // The caller's oldest request that is not answered: what progress tells and interrupt ends.
+  // The caller's oldest request: what progress tells and interrupt ends.
   std::optional<SdapiActivity> current(const std::string& caller);
-  // Marks it as interrupted; its jobs from the present one on are to be cancelled.
+  // Marks it as interrupted; the jobs are then to be cancelled.
   std::vector<std::string> interrupt(const std::string& caller);
 
  private:

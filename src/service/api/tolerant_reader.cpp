@@ -12,12 +12,6 @@ using nlohmann::json;
 
 const json kNothing = json::object();
 
-std::string_view trimmed(std::string_view text) {
-  const std::size_t first = text.find_first_not_of(" \t\r\n");
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
-}
-
 template <class T>
 std::optional<T> parsed(std::string_view text) {
   text = trimmed(text);

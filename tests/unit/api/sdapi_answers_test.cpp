@@ -149,20 +149,16 @@ TEST_F(SdapiAnswers, T29TheWholeOptionsObjectMayComeBack) {
 }
 
 TEST_F(SdapiAnswers, T30ErrorsHaveWhatClientsMatch) {
-  const HttpError path = sdapi_not_found();
-  EXPECT_EQ(path.status, 404);
-  EXPECT_EQ(path.body["detail"], "Not Found");
+  EXPECT_EQ(sdapi_error({{ErrorCode::not_found, "Not Found"}, {}})["detail"], "Not Found");
   const auto sampler = decode_sdapi(SdapiKind::txt2img, {{"prompt", "a"}, {"sampler_name", "x"}}, context());
-  const HttpError unknown = sdapi_error(sampler.error());
-  EXPECT_EQ(unknown.status, 404);
-  EXPECT_EQ(unknown.body["detail"], "Sampler not found");
+  EXPECT_EQ(sampler.error().error.code, ErrorCode::not_found);
+  EXPECT_EQ(sdapi_error(sampler.error())["detail"], "Sampler not found");
   const auto steps = decode_sdapi(SdapiKind::txt2img, {{"prompt", "a"}, {"steps", 0}}, context());
-  const HttpError invalid = sdapi_error(steps.error());
-  EXPECT_EQ(invalid.status, 422);
-  EXPECT_EQ(invalid.body["error"], "invalid_argument");
-  EXPECT_EQ(invalid.body["message"], "/steps: is 0, must be between 1 and 150");
-  EXPECT_EQ(invalid.body["errors"][0]["pointer"], "/steps");
-  EXPECT_TRUE(invalid.body.contains("body"));
+  const json invalid = sdapi_error(steps.error());
+  EXPECT_EQ(invalid["error"], "invalid_argument");
+  EXPECT_EQ(invalid["message"], "/steps: is 0, must be between 1 and 150");
+  EXPECT_EQ(invalid["errors"][0]["pointer"], "/steps");
+  EXPECT_TRUE(invalid.contains("body"));
 }
 
 TEST_F(SdapiAnswers, T31ProgressWhileIdleAndWhileAtWork) {
@@ -274,28 +270,35 @@ TEST(SdapiSessions, T34OptionsBelongToTheCaller) {
   EXPECT_EQ(sessions.options("bob"), SdapiOptions{});
 }
 
+SdapiActivity activity(std::initializer_list<const char*> jobs) {
+  SdapiActivity made;
+  for (const char* job : jobs) made.parts.push_back({job, 1});
+  return made;
+}
+
 TEST(SdapiSessions, T34ProgressAndInterruptBelongToTheCaller) {
   SdapiSessions sessions;
-  const std::uint64_t first = sessions.begin("alice", {.jobs = {"a1", "a2", "a3"}, .pictures = 20});
-  const std::uint64_t second = sessions.begin("alice", {.jobs = {"a4"}, .pictures = 1});
-  sessions.begin("bob", {.jobs = {"b1"}, .pictures = 1});
-  EXPECT_THAT(sessions.current("alice")->jobs, ElementsAre("a1", "a2", "a3"));
-  sessions.advance("alice", first, 1, 9);
-  EXPECT_EQ(sessions.current("alice")->finished, 9);
-  EXPECT_THAT(sessions.interrupt("alice"), ElementsAre("a2", "a3"));
+  const std::uint64_t first = sessions.begin("alice", activity({"a1", "a2"}));
+  const std::uint64_t second = sessions.begin("alice", activity({"a3"}));
+  sessions.begin("bob", activity({"b1"}));
+  EXPECT_EQ(sessions.current("alice")->parts.size(), 2U);
+  sessions.set_preview("alice", first, "jpeg");
+  EXPECT_EQ(sessions.current("alice")->preview, "jpeg");
+  EXPECT_THAT(sessions.interrupt("alice"), ElementsAre("a1", "a2"));
   EXPECT_TRUE(sessions.current("alice")->interrupted);
   EXPECT_FALSE(sessions.current("bob")->interrupted);
-  sessions.finish("alice", first);
-  EXPECT_THAT(sessions.current("alice")->jobs, ElementsAre("a4"));
-  sessions.finish("alice", second);
-  EXPECT_EQ(sessions.current("alice").has_value(), false);
+  EXPECT_TRUE(sessions.finish("alice", first)->interrupted);
+  EXPECT_EQ(sessions.current("alice")->parts.at(0).job, "a3");
+  EXPECT_FALSE(sessions.finish("alice", second)->interrupted);
+  EXPECT_FALSE(sessions.finish("alice", second));
+  EXPECT_FALSE(sessions.current("alice"));
   EXPECT_THAT(sessions.interrupt("alice"), IsEmpty());
   EXPECT_THAT(sessions.interrupt("nobody"), IsEmpty());
 }
 
 TEST(SdapiSessions, ForgetWhoWasNotHeardOfForLongestButNobodyWhoWaits) {
   SdapiSessions sessions(2);
-  sessions.begin("waits", {.jobs = {"w"}});
+  sessions.begin("waits", activity({"w"}));
   sessions.set_options("old", {.checkpoint = "o"});
   sessions.set_options("new", {.checkpoint = "n"});
   EXPECT_TRUE(sessions.current("waits"));
@@ -310,7 +313,7 @@ TEST(SdapiSessions, MayBeUsedFromManyThreads) {
     threads.emplace_back([&sessions, t] {
       for (int i = 0; i < 200; ++i) {
         const std::string caller = "c" + std::to_string((t + i) % 16);
-        const std::uint64_t request = sessions.begin(caller, {.jobs = {"j"}});
+        const std::uint64_t request = sessions.begin(caller, activity({"j"}));
         sessions.set_options(caller, {.checkpoint = caller});
         sessions.interrupt(caller);
         sessions.finish(caller, request);

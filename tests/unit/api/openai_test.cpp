@@ -70,10 +70,10 @@ TEST_F(Openai, I2AnUnknownModelIsTheDefaultOneWithAWarning) {
   strict_ = true;
   const auto request = ask({{"prompt", "a"}, {"model", "gpt-image-1"}});
   ASSERT_FALSE(request);
-  const HttpError error = openai_error(request.error());
-  EXPECT_EQ(error.status, 404);
-  EXPECT_EQ(error.body["error"]["code"], "model_not_found");
-  EXPECT_EQ(error.body["error"]["param"], "model");
+  EXPECT_EQ(request.error().error.code, ErrorCode::not_found);
+  const json error = openai_error(request.error(), 404)["error"];
+  EXPECT_EQ(error["code"], "model_not_found");
+  EXPECT_EQ(error["param"], "model");
 }
 
 TEST_F(Openai, I3EveryFieldIsTaken) {
@@ -167,8 +167,7 @@ TEST_F(Openai, I6SizesAreAutoOrInTheLimits) {
         << size;
   }
   const auto request = ask({{"prompt", "a"}, {"size", "100x100"}});
-  EXPECT_EQ(openai_error(request.error()).status, 400);
-  EXPECT_EQ(openai_error(request.error()).body["error"]["param"], "size");
+  EXPECT_EQ(openai_error(request.error(), 400)["error"]["param"], "size");
 }
 
 TEST_F(Openai, I10UpToTenPicturesInAsManyJobsAsTheyNeed) {
@@ -254,7 +253,7 @@ TEST_F(Openai, I10ModelsAreListed) {
   EXPECT_EQ(models["data"][0],
             (json{{"id", "sd_xl_base_1.0"}, {"object", "model"}, {"created", 7}, {"owned_by", "darkroom"}}));
   EXPECT_EQ((*openai_model(models_, "pony", 7))["id"], "anime/Pony");
-  EXPECT_EQ(openai_error(openai_model(models_, "x", 7).error()).status, 404);
+  EXPECT_EQ(openai_model(models_, "x", 7).error().error.code, ErrorCode::not_found);
 }
 
 TEST_F(Openai, I9ErrorsAreNested) {
@@ -268,14 +267,13 @@ TEST_F(Openai, I9ErrorsAreNested) {
                          {ErrorCode::internal, 500, "server_error"},
                          {ErrorCode::worker_lost, 503, "server_error"}};
   for (const auto& [code, status, type] : kCases) {
-    const HttpError error = openai_error({{code, "what"}, {}});
-    EXPECT_EQ(error.status, status);
-    EXPECT_EQ(error.body["error"]["type"], type);
-    EXPECT_EQ(error.body["error"]["message"], "what");
-    EXPECT_EQ(error.body["error"]["param"], nullptr);
-    EXPECT_EQ(error.body["error"]["code"], name_of(code));
+    const json error = openai_error({{code, "what"}, {}}, status)["error"];
+    EXPECT_EQ(error["type"], type);
+    EXPECT_EQ(error["message"], "what");
+    EXPECT_EQ(error["param"], nullptr);
+    EXPECT_EQ(error["code"], name_of(code));
   }
-  EXPECT_EQ(openai_stream_error({{ErrorCode::internal, "what"}, {}}).data["error"]["message"], "what");
+  EXPECT_EQ(openai_stream_error({{ErrorCode::internal, "what"}, {}}, 500).data["error"]["message"], "what");
 }
 
 }  // namespace

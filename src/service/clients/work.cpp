@@ -1,0 +1,136 @@
+#include "service/clients/work.h"
+
+#include <atomic>
+#include <fstream>
+
+#include "service/auth/digest.h"
+
+namespace darkroom {
+namespace {
+
+Result<std::string> read_file(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::string bytes((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+  if (!in) return fail(ErrorCode::not_found, "the picture is gone");
+  return bytes;
+}
+
+void cancel_queued(Jobs& jobs, const std::vector<std::string>& ids) {
+  for (const std::string& id : ids) {
+    const auto view = jobs.get(id);
+    if (view && view->status == JobStatus::queued) static_cast<void>(jobs.cancel(id));
+  }
+}
+
+}  // namespace
+
+std::string caller_of(const http::Request& request) {
+  return request.principal.key.empty() ? "address " + request.peer : "key " + request.principal.key;
+}
+
+std::string fingerprint_of(const http::Request& request) { return request.path + " " + sha256_hex(request.body); }
+
+Result<Work> submit(Jobs& jobs, const http::Request& request, Order order) {
+  DR_ASSERT(!order.jobs.empty());
+  const std::string token(request.headers.get("idempotency-key"));
+  // The body's own hash stands for the pictures that are left out.
+  nlohmann::json echo = {
+      {"kind", order.kind}, {"body", sha256_hex(request.body)}, {"parameters", std::move(order.echo)}};
+  Work work;
+  for (std::size_t i = 0; i < order.jobs.size(); ++i) {
+    echo["part"] = i;
+    Submission submission{.spec = std::move(order.jobs[i].spec),
+                          .options = std::move(order.jobs[i].job),
+                          .warnings = std::move(order.jobs[i].warnings),
+                          .caller = {.key = request.principal.key, .weight = request.principal.limits.weight},
+                          .idempotency_token = token.empty() ? "" : fmt::format("{}#{}", token, i),
+                          .echo = echo.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)};
+    Result<Submitted> submitted = jobs.submit(submission);
+    if (!submitted) {
+      cancel_queued(jobs, work.jobs);
+      return tl::unexpected(submitted.error());
+    }
+    work.jobs.push_back(submitted->job.id);
+  }
+  return work;
+}
+
+std::vector<JobView> views_of(Jobs& jobs, const Work& work) {
+  std::vector<JobView> views;
+  for (const std::string& id : work.jobs) {
+    if (auto view = jobs.get(id)) views.push_back(std::move(*view));
+  }
+  return views;
+}
+
+std::optional<Refusal> failure_of(const std::vector<JobView>& views) {
+  if (views.empty()) return Refusal{{ErrorCode::not_found, "the job is gone"}, {}};
+  for (const JobView& view : views) {
+    if (view.failure) return view.failure;
+    if (!is_finished(view.status)) {
+      return Refusal{{ErrorCode::timed_out, fmt::format("job {} is still {}", view.id, name_of(view.status))}, {}};
+    }
+  }
+  return std::nullopt;
+}
+
+std::vector<std::string> warnings_of(const std::vector<JobView>& views) {
+  std::vector<std::string> warnings;
+  for (const JobView& view : views) warnings.insert(warnings.end(), view.warnings.begin(), view.warnings.end());
+  return warnings;
+}
+
+Result<std::vector<std::string>> read_pictures(const Jobs& jobs, const JobView& view) {
+  std::vector<std::string> files;
+  for (const Picture& picture : view.pictures) {
+    Result<std::string> file = read_file(jobs.picture_file(picture));
+    if (!file) return tl::unexpected(file.error());
+    files.push_back(std::move(*file));
+  }
+  return files;
+}
+
+void Abandoned::leave(const std::string& caller, const std::string& fingerprint, Work work) {
+  const auto now = std::chrono::steady_clock::now();
+  const std::scoped_lock lock(mutex_);
+  std::erase_if(left_, [&](const auto& entry) { return now - entry.second.when > kKept; });
+  if (left_.size() < kMost) left_.emplace(std::pair(caller, fingerprint), Left{std::move(work), now});
+}
+
+std::optional<Work> Abandoned::take(const std::string& caller, const std::string& fingerprint) {
+  const std::scoped_lock lock(mutex_);
+  const auto found = left_.find(std::pair(caller, fingerprint));
+  if (found == left_.end()) return std::nullopt;
+  Left left = std::move(found->second);
+  left_.erase(found);
+  if (std::chrono::steady_clock::now() - left.when > kKept) return std::nullopt;
+  return std::move(left.work);
+}
+
+http::Answer answer_later(Jobs& jobs, Waiting waiting) {
+  const auto later = std::make_shared<http::Later>(waiting.deadline, std::move(waiting.respond));
+  later->on_gone([&jobs, ids = waiting.work.jobs, gone = std::move(waiting.on_gone)] {
+    cancel_queued(jobs, ids);
+    if (gone) gone();
+  });
+  const auto left = std::make_shared<std::atomic<std::size_t>>(waiting.work.jobs.size());
+  const auto subscriptions = std::make_shared<std::vector<Subscription>>();
+  for (const std::string& id : waiting.work.jobs) {
+    // The answer keeps the subscriptions: they must not keep it.
+    auto listen = [left, on_event = waiting.on_event, weak = std::weak_ptr(later)](const JobEvent& event) {
+      if (on_event) on_event(event);
+      if (event.kind != JobEventKind::ended || left->fetch_sub(1) != 1) return;
+      if (const auto answer = weak.lock()) answer->bell().ring();
+    };
+    Result<Subscription> subscription = jobs.subscribe(id, "", std::move(listen));
+    if (subscription) {
+      subscriptions->push_back(std::move(*subscription));
+    } else if (left->fetch_sub(1) == 1) {  // it is gone already
+      later->bell().ring();
+    }
+  }
+  later->keep(subscriptions);
+  return later;
+}
+
+}  // namespace darkroom
