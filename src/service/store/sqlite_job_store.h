@@ -15,7 +15,8 @@ namespace darkroom {
 
 class SqliteStore final : public JobStore {
  public:
-  explicit SqliteStore(std::unique_ptr<SqliteDatabase> database) : database_(std::move(database)), db_(*database_) {}
+  explicit SqliteStore(std::unique_ptr<SqliteDatabase> database)
+      : database_(std::move(database)), db_(database_->writer()), read_(database_->reader()) {}
 
   Result<Admitted> admit(const Admission& admission) override;
   Result<std::vector<ModelQueue>> queues() override;
@@ -59,7 +60,8 @@ class SqliteStore final : public JobStore {
   std::vector<std::string> find_reapable(const Retention& retention);
 
   std::unique_ptr<SqliteDatabase> database_;
-  SqliteDatabase& db_;
+  SqliteConnection& db_;    // in transact()
+  SqliteConnection& read_;  // in read()
 };
 
 }  // namespace darkroom
