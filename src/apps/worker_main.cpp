@@ -6,6 +6,7 @@
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -58,6 +59,9 @@ int run(int argc, char** argv) {
     return kUsageError;
   }
 
+  // Whoever started us is the only one who waits: when he dies, whatever we are in the middle of is in vain. If he is
+  // dead already, the end of input says so.
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   const Fd output = take_standard_output();
   const Fd signals = take_signals();
   const auto reach = allow_any_path ? ModelDirectories::Reach::anywhere : ModelDirectories::Reach::inside;

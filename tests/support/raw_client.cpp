@@ -82,7 +82,8 @@ RawResponse RawClient::read_head() {
 
 RawResponse RawClient::read() {
   RawResponse response = read_head();
-  if (response.status == 0 || response.status == 204 || response.status == 304 || response.status == 100) return response;
+  if (response.status == 0 || response.status == 204 || response.status == 304 || response.status == 100)
+    return response;
   if (response.header("Transfer-Encoding") == "chunked") {
     while (true) {
       const std::size_t size = std::strtoull(read_until("\r\n").c_str(), nullptr, 16);
@@ -108,8 +109,8 @@ RawResponse request(std::uint16_t port, std::string_view method, std::string_vie
                     std::string_view body) {
   RawClient client(port);
   const std::string length = body.empty() ? "" : fmt::format("Content-Length: {}\r\n", body.size());
-  client.send(fmt::format("{} {} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{}{}\r\n{}", method, target, headers,
-                          length, body));
+  client.send(fmt::format("{} {} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{}{}\r\n{}", method, target,
+                          headers, length, body));
   return method == "HEAD" ? client.read_head() : client.read();
 }
 

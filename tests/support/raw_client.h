@@ -47,7 +47,7 @@ class RawClient {
 };
 
 // One request on a connection of its own, "Connection: close" added.
-RawResponse request(std::uint16_t port, std::string_view method, std::string_view target,
-                    std::string_view headers = "", std::string_view body = "");
+RawResponse request(std::uint16_t port, std::string_view method, std::string_view target, std::string_view headers = "",
+                    std::string_view body = "");
 
 }  // namespace darkroom

@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 
 #include "base/text.h"
-#include "service/auth/digest.h"
+#include "service/blobs/hash.h"
 
 namespace darkroom {
 namespace {

@@ -34,9 +34,9 @@ struct Credentials {
 
 // Whether somebody without a key is served while there is no keys.json, or ever.
 enum class Openness : std::uint8_t {
-  closed,             // never
-  until_keys_exist,   // as long as there is no keys.json
-  always,             // with a key or without
+  closed,            // never
+  until_keys_exist,  // as long as there is no keys.json
+  always,            // with a key or without
 };
 
 class Authenticator {

@@ -16,7 +16,8 @@
 #include "base/json_text.h"
 #include "base/json_writer.h"
 #include "base/random.h"
-#include "service/auth/digest.h"
+#include "service/auth/random_key.h"
+#include "service/blobs/hash.h"
 
 namespace darkroom {
 namespace {
@@ -132,9 +133,8 @@ Result<ApiKey> KeyFile::revoke(const std::string& id_or_name) {
   auto loaded = load();
   if (!loaded) return tl::unexpected(loaded.error());
   std::vector<ApiKey> keys = std::move(*loaded).value_or(std::vector<ApiKey>{});
-  const auto found = std::find_if(keys.begin(), keys.end(), [&](const ApiKey& key) {
-    return key.id == id_or_name || key.name == id_or_name;
-  });
+  const auto found = std::find_if(keys.begin(), keys.end(),
+                                  [&](const ApiKey& key) { return key.id == id_or_name || key.name == id_or_name; });
   if (found == keys.end()) {
     std::vector<std::string> names;
     for (const ApiKey& key : keys) names.push_back(key.name);

@@ -13,6 +13,8 @@
 namespace darkroom {
 namespace {
 
+constexpr std::string_view kDigits = "0123456789abcdef";
+
 class Sha256 {
  public:
   Sha256() : context_(::EVP_MD_CTX_new()) {
@@ -36,7 +38,6 @@ class Sha256 {
 }  // namespace
 
 std::string to_hex(std::string_view bytes) {
-  constexpr std::string_view kDigits = "0123456789abcdef";
   std::string hex;
   hex.reserve(bytes.size() * 2);
   for (const char byte : bytes) {
@@ -45,6 +46,18 @@ std::string to_hex(std::string_view bytes) {
     hex += kDigits[value & 15U];
   }
   return hex;
+}
+
+std::optional<std::string> from_hex(std::string_view hex) {
+  if (hex.size() % 2 != 0) return std::nullopt;
+  std::string bytes;
+  for (std::size_t i = 0; i < hex.size(); i += 2) {
+    const std::size_t high = kDigits.find(hex[i]);
+    const std::size_t low = kDigits.find(hex[i + 1]);
+    if (high == std::string_view::npos || low == std::string_view::npos) return std::nullopt;
+    bytes += static_cast<char>(high * 16 + low);
+  }
+  return bytes;
 }
 
 std::string sha256(std::string_view bytes) {
@@ -79,6 +92,11 @@ std::string hmac_sha256(std::string_view key, std::string_view bytes) {
 
 bool equal_in_constant_time(std::string_view a, std::string_view b) {
   return a.size() == b.size() && ::CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
+}
+
+bool is_hmac_sha256(std::string_view hmac, std::string_view key, std::string_view bytes) {
+  const std::string expected = hmac_sha256(key, bytes);
+  return hmac.size() == expected.size() && ::CRYPTO_memcmp(hmac.data(), expected.data(), expected.size()) == 0;
 }
 
 }  // namespace darkroom

@@ -1,7 +1,7 @@
-// Digests, in hexadecimal or raw.
+// Digests.
 #pragma once
 
-#include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -10,13 +10,20 @@
 namespace darkroom {
 
 std::string to_hex(std::string_view bytes);
+// Nothing if it is none as to_hex() writes it.
+std::optional<std::string> from_hex(std::string_view hex);
 
-std::string sha256(std::string_view bytes);      // 32 bytes
+// Each of 32 bytes.
+std::string sha256(std::string_view bytes);
 std::string sha256_hex(std::string_view bytes);  // 64 digits
-Result<std::string> sha256_of_file(int fd);      // 32 bytes; from where the descriptor stands to the end
-std::string hmac_sha256(std::string_view key, std::string_view bytes);  // 32 bytes
+// From where the descriptor stands to the end.
+Result<std::string> sha256_of_file(int fd);
+std::string hmac_sha256(std::string_view key, std::string_view bytes);
 
-// Takes as long whatever differs.
+// Whether this is the HMAC of these bytes; takes as long wherever it differs.
+bool is_hmac_sha256(std::string_view hmac, std::string_view key, std::string_view bytes);
+
+// Takes as long wherever they differ; their lengths are no secret.
 bool equal_in_constant_time(std::string_view a, std::string_view b);
 
 }  // namespace darkroom

@@ -16,9 +16,10 @@
 namespace darkroom {
 
 struct Clients {
-  Clients(Jobs& the_jobs, ClientsOptions the_options)
-      : jobs(the_jobs), options(std::move(the_options)), models(the_jobs) {}
+  Clients(JobDesk& the_desk, ClientsOptions the_options)
+      : desk(the_desk), jobs(the_desk.jobs()), options(std::move(the_options)), models(jobs) {}
 
+  JobDesk& desk;
   Jobs& jobs;
   ClientsOptions options;
   ModelListing models;
@@ -32,21 +33,24 @@ struct Clients {
     const auto found = catalog.find(ModelRole::checkpoint, options.default_model);
     return found ? (*found)->file : "";
   }
-  std::chrono::steady_clock::time_point deadline() const { return std::chrono::steady_clock::now() + options.patience; }
+  std::chrono::steady_clock::time_point deadline() const {
+    return std::chrono::steady_clock::now() + desk.longest_wait();
+  }
 };
 
 http::Response json_response(int status, const nlohmann::json& body);
 
-// Where a picture can be had without a key, for a while.
-std::string picture_url(const Clients& clients, const http::Request& request, const std::string& job, int picture);
+// The request without its body, which may be large and the wait long.
+http::Request head_of(const http::Request& request);
 
 void add_sdxl_routes(http::Router& router, const std::shared_ptr<Clients>& clients);
 void add_sdapi_routes(http::Router& router, const std::shared_ptr<Clients>& clients);
 void add_sdapi_list_routes(http::Router& router, const std::shared_ptr<Clients>& clients);
 void add_openai_routes(http::Router& router, const std::shared_ptr<Clients>& clients);
 
-// A refusal in webui's words.
+// In webui's words.
 http::Response sdapi_refusal(const Refusal& refusal);
+http::Response sdapi_problem(const http::Problem& problem);
 // The body of a request to webui's API: none, {} and "" are an empty object. Error: no JSON.
 Result<nlohmann::json> sdapi_body(const http::Request& request);
 

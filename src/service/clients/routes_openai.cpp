@@ -4,7 +4,6 @@
 #include "service/api/openai_answers.h"
 #include "service/clients/inside.h"
 #include "service/http/event_stream.h"
-#include "service/http/file_response.h"
 #include "service/http/multipart.h"
 
 namespace darkroom {
@@ -21,8 +20,13 @@ int status_for(const Refusal& refusal) { return http::status_of(refusal.error.co
 
 http::Response refusal_response(const Refusal& refusal) {
   const int status = status_for(refusal);
-  http::Response response = json_response(status, openai_error(refusal, status));
-  if (status == 429) response.headers.set("Retry-After", "5");
+  return json_response(status, openai_error(refusal, status));
+}
+
+http::Response problem_response(const http::Problem& problem) {
+  const Refusal refusal{{problem.code, problem.detail}, problem.complaints};
+  http::Response response = json_response(problem.status, openai_error(refusal, problem.status));
+  for (const auto& [name, value] : problem.headers) response.headers.set(name, value);
   return response;
 }
 
@@ -59,7 +63,7 @@ http::Response finished(const Clients& clients, const http::Request& request, co
   for (const JobView& view : views) {
     if (asked.as_url) {
       for (std::size_t i = 0; i < view.pictures.size(); ++i) {
-        pictures.push_back({.url = picture_url(clients, request, view.id, static_cast<int>(i))});
+        pictures.push_back({.file = "", .url = clients.desk.picture_url(request, view, i)});
       }
       continue;
     }
@@ -173,43 +177,23 @@ http::Answer generate(OpenaiKind kind, const std::shared_ptr<Clients>& clients, 
     const auto catalog = clients->models.known();
     auto decoded = decode_openai(
         kind, *form,
-        {clients->options.limits, *catalog, clients->default_model(*catalog), clients->options.strict_models});
+        {clients->desk.limits(), *catalog, clients->default_model(*catalog), clients->options.strict_models});
     if (!decoded) return refusal_response(decoded.error());
     const auto what = std::make_shared<const OpenaiRequest>(std::move(*decoded));
-    Result<Work> submitted = submit(clients->jobs, request, {"images", what->jobs, what->echo});
-    if (!submitted) return refusal_response({submitted.error(), {}});
+    auto submitted = submit(clients->desk, request, {"images", what->jobs, what->echo});
+    if (!submitted) return problem_response(submitted.error());
     work = std::move(*submitted);
     work->what = what;
   }
   if (static_cast<const OpenaiRequest*>(work->what.get())->stream) return stream_of(clients, *work);
-  return answer_later(clients->jobs,
-                      {.work = *work,
-                       .deadline = clients->deadline(),
-                       .respond = [clients, request, work = *work] { return finished(*clients, request, work); },
-                       .on_event = nullptr,
-                       .on_gone = [clients, caller = caller_of(request), fingerprint = fingerprint_of(request),
-                                   work = *work] { clients->abandoned.leave(caller, fingerprint, work); }});
-}
-
-http::Answer picture(const Clients& clients, const http::Request& request) {
-  const std::string& job = request.parameter("job");
-  const std::string& number = request.parameter("picture");
-  int index = -1;
-  std::from_chars(number.data(), number.data() + number.size(), index);
-  const auto not_there = [] {
-    return refusal_response({{ErrorCode::not_found, "there is no such picture, or its time is over"}, {}});
-  };
-  if (index < 0 || !clients.jobs.ticket_is_valid(job, index, request.query_value("ticket").value_or(""))) {
-    return not_there();
-  }
-  const auto view = clients.jobs.get(job);
-  if (!view || static_cast<std::size_t>(index) >= view->pictures.size()) return not_there();
-  const Picture& found = view->pictures[static_cast<std::size_t>(index)];
-  auto response = http::file_response(request, {.path = clients.jobs.picture_file(found),
-                                                .content_type = fmt::format("image/{}", name_of(found.format)),
-                                                .etag = found.sha256,
-                                                .cache_control = "private, max-age=3600"});
-  return response ? std::move(*response) : not_there();
+  return answer_later(
+      clients->jobs,
+      {.work = *work,
+       .deadline = clients->deadline(),
+       .respond = [clients, head = head_of(request), work = *work] { return finished(*clients, head, work); },
+       .on_event = nullptr,
+       .on_gone = [clients, caller = caller_of(request), fingerprint = fingerprint_of(request),
+                   work = *work] { clients->abandoned.leave(caller, fingerprint, work); }});
 }
 
 }  // namespace
@@ -218,10 +202,10 @@ http::Response json_response(int status, const json& body) {
   return http::text_response(status, "application/json", body.dump(-1, ' ', false, json::error_handler_t::replace));
 }
 
-std::string picture_url(const Clients& clients, const http::Request& request, const std::string& job, int picture) {
-  const WallTime expires = std::chrono::system_clock::now() + clients.options.url_lifetime;
-  return fmt::format("{}/v1/images/files/{}/{}?ticket={}", request.base_url, job, picture,
-                     clients.jobs.ticket(job, picture, expires));
+http::Request head_of(const http::Request& request) {
+  http::Request head = request;
+  head.body.clear();
+  return head;
 }
 
 void add_openai_routes(http::Router& router, const std::shared_ptr<Clients>& clients) {
@@ -231,8 +215,6 @@ void add_openai_routes(http::Router& router, const std::shared_ptr<Clients>& cli
     router.add({"POST", std::string("/v1/images/") + word, Scope::generate, Cost::counted,
                 [clients, kind](const http::Request& request) { return generate(kind, clients, request); }});
   }
-  router.add({"GET", "/v1/images/files/{job}/{picture}", Scope::none, Cost::free,
-              [clients](const http::Request& request) { return picture(*clients, request); }});
   router.add({"GET", "/v1/models", Scope::read, Cost::free, [clients](const http::Request&) -> http::Answer {
                 return json_response(200, openai_models(*clients->models.known(), 0));
               }});
@@ -243,31 +225,21 @@ void add_openai_routes(http::Router& router, const std::shared_ptr<Clients>& cli
        }});
 }
 
-void add_client_routes(http::Router& router, Jobs& jobs, ClientsOptions options) {
-  const auto clients = std::make_shared<Clients>(jobs, std::move(options));
+void add_client_routes(http::Router& router, JobDesk& desk, ClientsOptions options) {
+  const auto clients = std::make_shared<Clients>(desk, std::move(options));
   add_sdxl_routes(router, clients);
   add_sdapi_routes(router, clients);
   add_sdapi_list_routes(router, clients);
   add_openai_routes(router, clients);
-  const auto refusal_of = [](const http::Problem& problem) {
-    return Refusal{{problem.code, problem.detail}, problem.complaints};
-  };
-  const auto with_headers = [](http::Response response, const http::Problem& problem) {
-    response.status = problem.status;
-    for (const auto& [name, value] : problem.headers) response.headers.set(name, value);
-    return response;
-  };
   for (const char* path : {"/sdapi", "/controlnet"}) {
-    router.format_problems(path, [=](const http::Problem& problem, const http::Request&) {
-      Refusal refusal = refusal_of(problem);
-      if (problem.status == 404) refusal.error.message = "Not Found";  // the words that clients look for
-      return with_headers(sdapi_refusal(refusal), problem);
+    router.format_problems(path, [](http::Problem problem, const http::Request&) {
+      if (problem.status == 404) problem.detail = "Not Found";  // the words that clients look for
+      return sdapi_problem(problem);
     });
   }
   for (const char* path : {"/v1/images", "/v1/models"}) {
-    router.format_problems(path, [=](const http::Problem& problem, const http::Request&) {
-      return with_headers(json_response(problem.status, openai_error(refusal_of(problem), problem.status)), problem);
-    });
+    router.format_problems(
+        path, [](const http::Problem& problem, const http::Request&) { return problem_response(problem); });
   }
 }
 

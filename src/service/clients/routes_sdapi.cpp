@@ -106,12 +106,12 @@ http::Answer generate(SdapiKind kind, const std::shared_ptr<Clients>& clients, c
     const auto catalog = clients->models.known();
     const SdapiOptions options = clients->sessions.options(caller_of(request));
     auto decoded =
-        decode_sdapi(kind, *body, {clients->options.limits, *catalog, options, clients->default_model(*catalog)});
+        decode_sdapi(kind, *body, {clients->desk.limits(), *catalog, options, clients->default_model(*catalog)});
     if (!decoded) return sdapi_refusal(decoded.error());
     const auto what = std::make_shared<const SdapiRequest>(std::move(*decoded));
     const char* word = kind == SdapiKind::txt2img ? "txt2img" : "img2img";
-    Result<Work> submitted = submit(clients->jobs, request, {word, what->jobs, what->echo});
-    if (!submitted) return sdapi_refusal({submitted.error(), {}});
+    auto submitted = submit(clients->desk, request, {word, what->jobs, what->echo});
+    if (!submitted) return sdapi_problem(submitted.error());
     work = std::move(*submitted);
     work->what = what;
   }
@@ -127,7 +127,7 @@ http::Answer enlarge(SdapiExtrasKind kind, const std::shared_ptr<Clients>& clien
   if (!body) return sdapi_refusal({body.error(), {}});
   const auto catalog = clients->models.known();
   const SdapiOptions options = clients->sessions.options(caller_of(request));
-  auto decoded = decode_sdapi_extras(kind, *body, {clients->options.limits, *catalog, options, ""});
+  auto decoded = decode_sdapi_extras(kind, *body, {clients->desk.limits(), *catalog, options, ""});
   if (!decoded) return sdapi_refusal(decoded.error());
   if (decoded->jobs.empty()) {
     std::vector<std::string> pictures;
@@ -135,8 +135,8 @@ http::Answer enlarge(SdapiExtrasKind kind, const std::shared_ptr<Clients>& clien
     return json_response(200, sdapi_extras_answer(kind, pictures, {}));
   }
   const std::vector<GenerationRequest> jobs = decoded->jobs;
-  const Result<Work> work = submit(clients->jobs, request, {"extras", std::move(decoded->jobs), json::object()});
-  if (!work) return sdapi_refusal({work.error(), {}});
+  const auto work = submit(clients->desk, request, {"extras", std::move(decoded->jobs), json::object()});
+  if (!work) return sdapi_problem(work.error());
   return wait_for(clients, request, *work, activity_of(*work, jobs, job_timestamp()),
                   [clients, work = *work, kind](bool, const std::string&) { return enlarged(*clients, work, kind); });
 }
@@ -189,7 +189,7 @@ http::Answer change_options(Clients& clients, const http::Request& request) {
   const auto catalog = clients.models.known();
   const SdapiOptions options = clients.sessions.options(caller);
   auto changed =
-      changed_sdapi_options(*body, {clients.options.limits, *catalog, options, clients.default_model(*catalog)});
+      changed_sdapi_options(*body, {clients.desk.limits(), *catalog, options, clients.default_model(*catalog)});
   if (!changed) return sdapi_refusal(changed.error());
   clients.sessions.set_options(caller, std::move(*changed));
   return json_response(200, nullptr);
@@ -198,14 +198,13 @@ http::Answer change_options(Clients& clients, const http::Request& request) {
 http::Answer show_options(Clients& clients, const http::Request& request) {
   const auto catalog = clients.models.known();
   const SdapiOptions options = clients.sessions.options(caller_of(request));
-  return json_response(200,
-                       sdapi_options({clients.options.limits, *catalog, options, clients.default_model(*catalog)}));
+  return json_response(200, sdapi_options({clients.desk.limits(), *catalog, options, clients.default_model(*catalog)}));
 }
 
 http::Answer png_info(const Clients& clients, const http::Request& request) {
   const Result<json> body = sdapi_body(request);
   if (!body) return sdapi_refusal({body.error(), {}});
-  auto info = sdapi_png_info(*body, clients.options.limits);
+  auto info = sdapi_png_info(*body, clients.desk.limits());
   return info ? json_response(200, *info) : sdapi_refusal(info.error());
 }
 
@@ -214,8 +213,13 @@ http::Answer png_info(const Clients& clients, const http::Request& request) {
 http::Response sdapi_refusal(const Refusal& refusal) {
   // compat(webui): FastAPI's for what a body must not be.
   const bool invalid = refusal.error.code == ErrorCode::invalid_argument;
-  http::Response response = json_response(invalid ? 422 : http::status_of(refusal.error.code), sdapi_error(refusal));
-  if (refusal.error.code == ErrorCode::overloaded) response.headers.set("Retry-After", "5");
+  return json_response(invalid ? 422 : http::status_of(refusal.error.code), sdapi_error(refusal));
+}
+
+http::Response sdapi_problem(const http::Problem& problem) {
+  http::Response response = sdapi_refusal({{problem.code, problem.detail}, problem.complaints});
+  response.status = problem.status;
+  for (const auto& [name, value] : problem.headers) response.headers.set(name, value);
   return response;
 }
 

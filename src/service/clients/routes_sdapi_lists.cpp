@@ -77,7 +77,7 @@ void add_sdapi_list_routes(http::Router& router, const std::shared_ptr<Clients>&
   get(router, "/controlnet/model_list", [clients] { return controlnet_models(*clients->models.fresh()); });
   get(router, "/controlnet/module_list", controlnet_modules);
   get(router, "/controlnet/control_types", [clients] { return controlnet_types(*clients->models.known()); });
-  get(router, "/controlnet/settings", [clients] { return controlnet_settings(clients->options.limits); });
+  get(router, "/controlnet/settings", [clients] { return controlnet_settings(clients->desk.limits()); });
 }
 
 }  // namespace darkroom

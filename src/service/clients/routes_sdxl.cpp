@@ -27,6 +27,30 @@ http::Response failure(const std::string& id, const Refusal& refusal, const std:
   return json_response(http::status_of(refusal.error.code), sdxl_failure(id, refusal.error, warnings, now_seconds()));
 }
 
+http::Response refused(const std::string& id, const http::Problem& problem) {
+  http::Response response = failure(id, {{problem.code, problem.detail}, problem.complaints}, {});
+  response.status = problem.status;
+  for (const auto& [name, value] : problem.headers) response.headers.set(name, value);
+  return response;
+}
+
+// Files of the service's machine are its owner's: others send pictures.
+std::vector<Complaint> refused_files(const http::Request& request, const GenerationSpec& spec) {
+  std::vector<Complaint> complaints;
+  if (request.principal.may(Scope::admin)) return complaints;
+  const auto check = [&](std::string pointer, const ImageSource& image) {
+    if (image.path.empty()) return;
+    complaints.push_back(
+        {std::move(pointer), "names a file, which takes the admin scope; send the picture as a data: URI"});
+  };
+  if (spec.init_image) check("/init_image", *spec.init_image);
+  if (spec.mask_image) check("/mask_image", *spec.mask_image);
+  for (std::size_t i = 0; i < spec.controlnets.size(); ++i) {
+    check(fmt::format("/conditioning/controlNets/{}/conditioningImage", i), spec.controlnets[i].image);
+  }
+  return complaints;
+}
+
 http::Response finished(const Clients& clients, const http::Request& request, const Work& work) {
   const std::vector<JobView> views = views_of(clients.jobs, work);
   if (const auto refusal = failure_of(views)) return failure(work.jobs.front(), *refusal, warnings_of(views));
@@ -45,7 +69,7 @@ http::Response finished(const Clients& clients, const http::Request& request, co
                                           .height = picture.height,
                                           .format = picture.format,
                                           .bytes = picture.bytes},
-                                .url = picture_url(clients, request, view.id, static_cast<int>(i))});
+                                .url = clients.desk.picture_url(request, view, i)});
   }
   return json_response(200, sdxl_answer(outcome));
 }
@@ -53,16 +77,20 @@ http::Response finished(const Clients& clients, const http::Request& request, co
 http::Answer generate(const std::shared_ptr<Clients>& clients, const http::Request& request) {
   const Result<json> body = parse_json(request.body);
   if (!body) return failure(request.request_id, {body.error(), {{"", body.error().message}}}, {});
-  auto decoded = decode_sdxl_request(*body, clients->options.limits);
+  auto decoded = decode_sdxl_request(*body, clients->desk.limits());
   if (!decoded) return failure(request.request_id, {as_error(decoded.error()), decoded.error()}, {});
+  if (auto files = refused_files(request, decoded->spec); !files.empty()) {
+    return failure(request.request_id, {as_error(files), files}, {});
+  }
   std::vector<GenerationRequest> all;
   all.push_back(std::move(*decoded));
-  const Result<Work> work = submit(clients->jobs, request, {"sdxl", std::move(all), json::object()});
-  if (!work) return failure(request.request_id, {work.error(), {}}, {});
-  return answer_later(clients->jobs,
-                      {.work = *work, .deadline = clients->deadline(), .respond = [clients, request, work = *work] {
-                         return finished(*clients, request, work);
-                       }});
+  const auto work = submit(clients->desk, request, {"sdxl", std::move(all), json::object()});
+  if (!work) return refused(request.request_id, work.error());
+  return answer_later(
+      clients->jobs,
+      {.work = *work, .deadline = clients->deadline(), .respond = [clients, head = head_of(request), work = *work] {
+         return finished(*clients, head, work);
+       }});
 }
 
 http::Answer validate(const std::shared_ptr<Clients>& clients, const http::Request& request) {
@@ -73,7 +101,7 @@ http::Answer validate(const std::shared_ptr<Clients>& clients, const http::Reque
                                {"complaints", json::array()},
                                {"warnings", json::array()}});
   }
-  return json_response(200, sdxl_validate_answer(*body, clients->options.limits));
+  return json_response(200, sdxl_validate_answer(*body, clients->desk.limits()));
 }
 
 }  // namespace

@@ -3,7 +3,7 @@
 #include <atomic>
 #include <fstream>
 
-#include "service/auth/digest.h"
+#include "service/blobs/hash.h"
 
 namespace darkroom {
 namespace {
@@ -30,7 +30,7 @@ std::string caller_of(const http::Request& request) {
 
 std::string fingerprint_of(const http::Request& request) { return request.path + " " + sha256_hex(request.body); }
 
-Result<Work> submit(Jobs& jobs, const http::Request& request, Order order) {
+tl::expected<Work, http::Problem> submit(JobDesk& desk, const http::Request& request, Order order) {
   DR_ASSERT(!order.jobs.empty());
   const std::string token(request.headers.get("idempotency-key"));
   // The body's own hash stands for the pictures that are left out.
@@ -42,12 +42,11 @@ Result<Work> submit(Jobs& jobs, const http::Request& request, Order order) {
     Submission submission{.spec = std::move(order.jobs[i].spec),
                           .options = std::move(order.jobs[i].job),
                           .warnings = std::move(order.jobs[i].warnings),
-                          .caller = {.key = request.principal.key, .weight = request.principal.limits.weight},
                           .idempotency_token = token.empty() ? "" : fmt::format("{}#{}", token, i),
                           .echo = echo.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)};
-    Result<Submitted> submitted = jobs.submit(submission);
+    auto submitted = desk.submit(request, std::move(submission));
     if (!submitted) {
-      cancel_queued(jobs, work.jobs);
+      cancel_queued(desk.jobs(), work.jobs);
       return tl::unexpected(submitted.error());
     }
     work.jobs.push_back(submitted->job.id);

@@ -15,6 +15,7 @@
 #include "service/http/later.h"
 #include "service/http/message.h"
 #include "service/jobs/jobs.h"
+#include "service/routes/job_desk.h"
 
 namespace darkroom {
 
@@ -33,7 +34,7 @@ struct Work {
 };
 
 // All or none: if one is refused, those before it are cancelled.
-Result<Work> submit(Jobs& jobs, const http::Request& request, Order order);
+tl::expected<Work, http::Problem> submit(JobDesk& desk, const http::Request& request, Order order);
 
 // The jobs as they are; one that is gone is left out.
 std::vector<JobView> views_of(Jobs& jobs, const Work& work);

@@ -12,8 +12,8 @@
 namespace darkroom::http {
 namespace {
 
-constexpr std::size_t kBodyChunk = 64 * 1024;         // bytes read at once
-constexpr std::size_t kMostUnwantedBody = 64 * 1024;  // bytes read of a refused request, so that the connection stays
+constexpr std::size_t kBodyChunk = 64 * 1024;          // bytes read at once
+constexpr std::size_t kMostUnwantedBody = 64 * 1024;   // bytes read of a refused request, so that the connection stays
 constexpr std::size_t kMostAfterGoodbye = 256 * 1024;  // bytes taken from a client that was told to go
 constexpr std::chrono::seconds kGoodbyeTime(2);
 constexpr std::chrono::seconds kLookTime(1);  // between two looks whether a client that waits is still there
@@ -89,7 +89,7 @@ asio::awaitable<bool> Connection::serve_one() {
   report(status, all_sent);
   request_ = {};
   reserved_.reset();
-  co_return all_sent && keep_ && !shared_->draining;
+  co_return all_sent&& keep_ && !shared_->draining;
 }
 
 bool Connection::may_skip_body() const {

@@ -120,7 +120,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   const Ends ends_;
   asio::steady_timer bell_;
   bool rung_ = false;
-  bool idle_ = true;     // nothing of a request was read yet
+  bool idle_ = true;      // nothing of a request was read yet
   bool is_first_ = true;  // of the connection's requests
 
   // Of the request under way.

@@ -14,9 +14,9 @@ namespace {
 
 namespace beast = boost::beast;
 
-constexpr std::size_t kHeadChunk = 4 * 1024;    // bytes read at once
-constexpr std::size_t kMostFields = 100;        // of a head
-constexpr std::size_t kMostTarget = 8 * 1024;   // bytes
+constexpr std::size_t kHeadChunk = 4 * 1024;   // bytes read at once
+constexpr std::size_t kMostFields = 100;       // of a head
+constexpr std::size_t kMostTarget = 8 * 1024;  // bytes
 constexpr std::size_t kMostRequestId = 128;
 
 // One that the client gave, if it can stand in a log, else a random one.
@@ -114,7 +114,8 @@ std::optional<Problem> Connection::take_head() {
   std::size_t fields = 0;
   for (const auto& field : head) {
     if (++fields > kMostFields) {
-      return make_problem(431, ErrorCode::invalid_argument, fmt::format("the head has more than {} fields", kMostFields));
+      return make_problem(431, ErrorCode::invalid_argument,
+                          fmt::format("the head has more than {} fields", kMostFields));
     }
     request_.headers.add(std::string(field.name_string()), std::string(field.value()));
   }
@@ -196,9 +197,9 @@ std::optional<Response> Connection::judge_head() {
   if (!admitted) return worded(admitted.error());
   request_.principal = std::move(*admitted);
   if (parser_->content_length().value_or(0) > shared_->options.body_bytes) {
-    return refuse_with(413, {ErrorCode::invalid_argument,
-                             fmt::format("the body has {} bytes, at most {} are allowed", *parser_->content_length(),
-                                         shared_->options.body_bytes)});
+    return refuse_with(
+        413, {ErrorCode::invalid_argument, fmt::format("the body has {} bytes, at most {} are allowed",
+                                                       *parser_->content_length(), shared_->options.body_bytes)});
   }
   return std::nullopt;
 }

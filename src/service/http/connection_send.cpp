@@ -119,7 +119,8 @@ asio::awaitable<bool> Connection::send_events(std::string head, std::shared_ptr<
   while (!error && !ended) {
     EventStream::Waiting waiting = stream->take();
     ended = waiting.ended || shared_->finishing;
-    if (waiting.text.empty() && !ended && within({}) - last >= shared_->options.event_comment_time) waiting.text = ":\n\n";
+    if (waiting.text.empty() && !ended && within({}) - last >= shared_->options.event_comment_time)
+      waiting.text = ":\n\n";
     if (!waiting.text.empty() && request_.method != "HEAD") {
       const std::string chunk = framed(waiting.text);
       error = co_await wire_.write(chunk, within(shared_->options.write_time));

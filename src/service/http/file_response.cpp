@@ -35,7 +35,8 @@ bool names_etag(std::string_view header, std::string_view etag) {
     tag = trimmed(tag);
     if (tag == "*") return true;
     if (tag.starts_with("W/")) tag.remove_prefix(2);
-    if (tag.size() == etag.size() + 2 && tag.front() == '"' && tag.back() == '"' && tag.substr(1, etag.size()) == etag) {
+    if (tag.size() == etag.size() + 2 && tag.front() == '"' && tag.back() == '"' &&
+        tag.substr(1, etag.size()) == etag) {
       return true;
     }
   }

@@ -38,7 +38,8 @@ std::string host_name(std::string_view host) {
 bool is_address(std::string_view name) {
   std::array<unsigned char, sizeof(in6_addr)> bytes{};
   const std::string text(name);
-  return ::inet_pton(AF_INET, text.c_str(), bytes.data()) == 1 || ::inet_pton(AF_INET6, text.c_str(), bytes.data()) == 1;
+  return ::inet_pton(AF_INET, text.c_str(), bytes.data()) == 1 ||
+         ::inet_pton(AF_INET6, text.c_str(), bytes.data()) == 1;
 }
 
 bool is_loopback_address(std::string_view name) {
@@ -69,7 +70,8 @@ Result<void> Guard::check_origin(const Request& request) const {
   if (origin.empty() || changes_nothing(request.method) || is_configured(origin)) return {};
   const std::size_t host = origin.find("://");
   if (host != std::string_view::npos && same_word(origin.substr(host + 3), request.headers.get("Host"))) return {};
-  return fail(ErrorCode::unsupported, "pages of {} may not use this service; name them in http.cors_origins if they may",
+  return fail(ErrorCode::unsupported,
+              "pages of {} may not use this service; name them in http.cors_origins if they may",
               origin.substr(0, 100));
 }
 

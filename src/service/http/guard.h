@@ -24,8 +24,8 @@ class Guard {
   // An address, localhost, or a configured name: an address cannot be rebound to another. Only an HTTP/1.0 client may
   // have none. Error invalid_argument.
   Result<void> check_host(std::string_view host) const;
-  // No Origin, the page of the service itself, or a configured one; or a method that changes nothing: a foreign page may
-  // ask then, but not read the answer. Error unsupported.
+  // No Origin, the page of the service itself, or a configured one; or a method that changes nothing: a foreign page
+  // may ask then, but not read the answer. Error unsupported.
   Result<void> check_origin(const Request& request) const;
 
   // The headers that let a configured page read the answer, none for others.

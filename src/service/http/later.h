@@ -24,8 +24,8 @@ class Bell {
   std::function<void()> heard_;
 };
 
-// What a handler hands back in place of a response: `respond` runs once, on a handler's thread, after the bell has rung,
-// at the deadline, or when the server ends.
+// What a handler hands back in place of a response: `respond` runs once, on a handler's thread, after the bell has
+// rung, at the deadline, or when the server ends.
 class Later {
  public:
   Later(std::chrono::steady_clock::time_point deadline, std::function<Response()> respond)

@@ -44,14 +44,14 @@ class Headers {
 };
 
 struct Request {
-  std::string method;  // "GET"
-  std::string path;    // decoded, without the prefix and a last slash: "/v1/jobs"
+  std::string method;                                      // "GET"
+  std::string path;                                        // decoded, without the prefix and a last slash: "/v1/jobs"
   std::vector<std::pair<std::string, std::string>> query;  // decoded, in order
   std::map<std::string, std::string, std::less<>> parameters;  // the {names} of the route's pattern
   Headers headers;
   std::string body;
-  std::string peer;        // the client's address; a trusted proxy's word for it counts
-  std::string base_url;    // as the client reaches us, prefix included, no slash at the end: for absolute links
+  std::string peer;      // the client's address; a trusted proxy's word for it counts
+  std::string base_url;  // as the client reaches us, prefix included, no slash at the end: for absolute links
   std::string request_id;
   Principal principal;
 

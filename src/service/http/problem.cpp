@@ -45,12 +45,9 @@ Problem problem_of(const std::vector<Complaint>& complaints) {
 }
 
 Response problem_json(const Problem& problem, const Request& request) {
-  nlohmann::ordered_json body = {{"type", "about:blank"},
-                                 {"title", reason_phrase(problem.status)},
-                                 {"status", problem.status},
-                                 {"detail", problem.detail},
-                                 {"code", name_of(problem.code)},
-                                 {"request_id", request.request_id}};
+  nlohmann::ordered_json body = {{"type", "about:blank"},         {"title", reason_phrase(problem.status)},
+                                 {"status", problem.status},      {"detail", problem.detail},
+                                 {"code", name_of(problem.code)}, {"request_id", request.request_id}};
   if (!problem.complaints.empty()) {
     nlohmann::ordered_json errors = nlohmann::ordered_json::array();
     for (const Complaint& complaint : problem.complaints) {

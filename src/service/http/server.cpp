@@ -150,7 +150,8 @@ class Server::Listener {
     asio::steady_timer pause(acceptor_.get_executor());
     while (acceptor_.is_open() && !shared_->draining) {
       // Each connection has a strand of its own.
-      auto [error, socket] = co_await acceptor_.async_accept(asio::make_strand(io_), asio::as_tuple(asio::use_awaitable));
+      auto [error, socket] =
+          co_await acceptor_.async_accept(asio::make_strand(io_), asio::as_tuple(asio::use_awaitable));
       if (error == asio::error::operation_aborted) break;
       if (error) {
         pause.expires_after(kAcceptPause);

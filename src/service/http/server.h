@@ -37,10 +37,10 @@ struct ServerOptions {
   int connections = 1024;
   int connections_per_address = 128;  // not of this machine and of trusted proxies
 
-  std::chrono::seconds header_time{10};  // for a request's head, and for the TLS handshake
-  std::chrono::seconds body_time{120};   // for a request's body
-  std::chrono::seconds write_time{30};   // for each 64 KiB of an answer
-  std::chrono::seconds idle_time{75};    // between two requests
+  std::chrono::seconds header_time{10};         // for a request's head, and for the TLS handshake
+  std::chrono::seconds body_time{120};          // for a request's body
+  std::chrono::seconds write_time{30};          // for each 64 KiB of an answer
+  std::chrono::seconds idle_time{75};           // between two requests
   std::chrono::seconds event_comment_time{15};  // of silence in an event stream, until a comment shows that we live
 
   int io_threads = 2;
@@ -50,9 +50,9 @@ struct ServerOptions {
 // A request and what became of it.
 struct Exchange {
   const Request& request;
-  std::string_view route;  // the pattern; "": none
-  int status = 0;          // 0: the client went before it was answered
-  bool complete = false;   // all of the answer was written
+  std::string_view route;   // the pattern; "": none
+  int status = 0;           // 0: the client went before it was answered
+  bool complete = false;    // all of the answer was written
   std::uint64_t bytes = 0;  // of the answer's body
   double seconds = 0.0;     // from the first byte read to the last one written
 };

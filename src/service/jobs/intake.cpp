@@ -21,8 +21,8 @@ double megapixels(const GenerationSpec& spec, double factor = 1.0) {
 }  // namespace
 
 std::string fingerprint_of(const Submission& submission) {
-  if (!submission.echo.empty()) return sha256_hex("echo\n" + submission.echo);
-  return sha256_hex("spec\n" + encode_generation(submission.spec, submission.options).dump());
+  if (!submission.echo.empty()) return to_hex(sha256("echo\n" + submission.echo));
+  return to_hex(sha256("spec\n" + encode_generation(submission.spec, submission.options).dump()));
 }
 
 std::string batch_class_of(const GenerationSpec& spec) {
@@ -30,7 +30,7 @@ std::string batch_class_of(const GenerationSpec& spec) {
       fmt::format("{}\n{}\n{}x{}\n{}\n{}\n{}", spec.model, spec.vae, spec.width, spec.height, name_of(spec.precision),
                   name_of(spec.vae_precision), spec.refiner ? spec.refiner->model : "");
   for (const ControlNetUse& use : spec.controlnets) networks += fmt::format("\n{}\n{}", use.model, use.type);
-  return sha256_hex(networks).substr(0, kClassDigits);
+  return to_hex(sha256(networks).substr(0, kClassDigits));
 }
 
 double work_of(const GenerationSpec& spec) {

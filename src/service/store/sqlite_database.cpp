@@ -56,7 +56,7 @@ Result<std::unique_ptr<SqliteDatabase>> SqliteDatabase::open(const std::filesyst
   if (!lock) return tl::unexpected(lock.error());
   try {
     std::unique_ptr<SqliteDatabase> database(new SqliteDatabase(std::move(*lock), file));
-    const int version = database->database_.execAndGet("PRAGMA user_version").getInt();
+    const int version = database->writer_.database().execAndGet("PRAGMA user_version").getInt();
     if (version > static_cast<int>(migrations.size())) {
       return fail(ErrorCode::corrupt_data, "{} was written by a newer version: it has schema {}, this one knows {}",
                   file.string(), version, migrations.size());
@@ -69,27 +69,83 @@ Result<std::unique_ptr<SqliteDatabase>> SqliteDatabase::open(const std::filesyst
   }
 }
 
-SqliteDatabase::SqliteDatabase(Fd lock, const std::filesystem::path& file)
-    : lock_(std::move(lock)), database_(file.string(), SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE, kBusyMs) {
+SqliteConnection::SqliteConnection(const std::filesystem::path& file)
+    : database_(file.string(), SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE, kBusyMs) {
   database_.exec("PRAGMA journal_mode = WAL");
   database_.exec("PRAGMA synchronous = FULL");
   database_.exec("PRAGMA foreign_keys = ON");
 }
 
+SQLite::Statement& SqliteConnection::prepared(const char* sql) {
+  std::unique_ptr<SQLite::Statement>& statement = statements_[sql];
+  if (!statement) statement = std::make_unique<SQLite::Statement>(database_, sql);
+  return *statement;
+}
+
+SqliteDatabase::SqliteDatabase(Fd lock, const std::filesystem::path& file)
+    : lock_(std::move(lock)), writer_(file), reader_(file) {
+  reader_.database().exec("PRAGMA query_only = ON");
+}
+
 void SqliteDatabase::migrate(std::span<const char* const> migrations) {
+  SQLite::Database& database = writer_.database();
   for (const char* migration : migrations) {
-    SQLite::Transaction transaction(database_, SQLite::TransactionBehavior::IMMEDIATE);
-    database_.exec(migration);
-    const int version = database_.execAndGet("PRAGMA user_version").getInt();
-    database_.exec(fmt::format("PRAGMA user_version = {}", version + 1));
+    SQLite::Transaction transaction(database, SQLite::TransactionBehavior::IMMEDIATE);
+    database.exec(migration);
+    const int version = database.execAndGet("PRAGMA user_version").getInt();
+    database.exec(fmt::format("PRAGMA user_version = {}", version + 1));
     transaction.commit();
   }
 }
 
-SQLite::Statement& SqliteDatabase::prepared(const char* sql) {
-  std::unique_ptr<SQLite::Statement>& statement = statements_[sql];
-  if (!statement) statement = std::make_unique<SQLite::Statement>(database_, sql);
-  return *statement;
+void SqliteDatabase::take_turn(Turn& turn) {
+  std::unique_lock lock(mutex_);
+  waiting_.push_back(&turn);
+  while (!turn.done) {
+    if (writing_) {
+      changed_.wait(lock);
+      continue;
+    }
+    writing_ = true;
+    const std::vector<Turn*> turns = std::exchange(waiting_, {});
+    lock.unlock();
+    run_all(turns);
+    lock.lock();
+    writing_ = false;
+    for (Turn* ended : turns) ended->done = true;
+    changed_.notify_all();
+  }
+}
+
+void SqliteDatabase::run_all(const std::vector<Turn*>& turns) {
+  if (turns.size() > 1) {
+    try {
+      return run_together(turns);
+    } catch (const SQLite::Exception&) {
+      // One is at fault, or the disk: nothing was kept, and each learns alone what is wrong with it.
+    }
+  }
+  for (Turn* turn : turns) run_alone(*turn);
+}
+
+void SqliteDatabase::run_together(const std::vector<Turn*>& turns) {
+  SQLite::Database& database = writer_.database();
+  SQLite::Transaction transaction(database, SQLite::TransactionBehavior::IMMEDIATE);
+  for (Turn* turn : turns) {
+    database.exec("SAVEPOINT turn");
+    if (!turn->run()) database.exec("ROLLBACK TO turn");
+    database.exec("RELEASE turn");
+  }
+  transaction.commit();
+}
+
+void SqliteDatabase::run_alone(Turn& turn) {
+  try {
+    SQLite::Transaction transaction(writer_.database(), SQLite::TransactionBehavior::IMMEDIATE);
+    if (turn.run()) transaction.commit();
+  } catch (const SQLite::Exception& exception) {
+    turn.fail(error_of(exception));
+  }
 }
 
 }  // namespace darkroom

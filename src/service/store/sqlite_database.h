@@ -1,8 +1,10 @@
-// The one connection to an SQLite file, and statements on it. SQLiteCpp's exceptions end here.
+// An SQLite file, and statements on it. SQLiteCpp's exceptions end here.
 #pragma once
 
+#include <condition_variable>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -12,6 +14,7 @@
 #include <type_traits>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include <SQLiteCpp/SQLiteCpp.h>
 
@@ -23,6 +26,22 @@ namespace darkroom {
 // What SQLite's exception means to us.
 Error error_of(const SQLite::Exception& exception);
 
+// A connection and its compiled statements.
+class SqliteConnection {
+ public:
+  explicit SqliteConnection(const std::filesystem::path& file);
+
+  SQLite::Database& database() { return database_; }
+  // Compiled once. The text must be a literal.
+  SQLite::Statement& prepared(const char* sql);
+
+ private:
+  SQLite::Database database_;
+  std::unordered_map<const char*, std::unique_ptr<SQLite::Statement>> statements_;
+};
+
+// One connection that writes and one that reads, so that nobody who looks waits for the disk. Transactions of several
+// threads that come while the disk is being waited for share one commit.
 class SqliteDatabase {
  public:
   // Migration i leads from user_version i to i + 1. Errors: conflict (another process has the file), corrupt_data (no
@@ -30,51 +49,69 @@ class SqliteDatabase {
   static Result<std::unique_ptr<SqliteDatabase>> open(const std::filesystem::path& file,
                                                       std::span<const char* const> migrations);
 
-  // work() in a transaction, which is kept if work answers with a value. One at a time.
+  // For use inside of transact() and read() only.
+  SqliteConnection& writer() { return writer_; }
+  SqliteConnection& reader() { return reader_; }
+
+  // work() in a transaction, which is kept if work answers with a value; once this answers, it is on the disk. work may
+  // run more than once, and in another thread.
   template <class Work>
   auto transact(Work&& work) -> std::invoke_result_t<Work&> {
-    return in_transaction(SQLite::TransactionBehavior::IMMEDIATE, work);
+    std::optional<std::invoke_result_t<Work&>> outcome;
+    Turn turn{.run =
+                  [&] {
+                    outcome.emplace(work());
+                    return outcome->has_value();
+                  },
+              .fail = [&](const Error& error) { outcome.emplace(tl::unexpected(error)); }};
+    take_turn(turn);
+    return std::move(*outcome);
   }
-  // The same for work that only reads.
+
+  // work() upon one state of the database.
   template <class Work>
   auto read(Work&& work) -> std::invoke_result_t<Work&> {
-    return in_transaction(SQLite::TransactionBehavior::DEFERRED, work);
-  }
-
-  // Compiled once. The text must be a literal.
-  SQLite::Statement& prepared(const char* sql);
-  // Rows that the last statement changed.
-  int changes() const { return database_.getChanges(); }
-
- private:
-  SqliteDatabase(Fd lock, const std::filesystem::path& file);
-  void migrate(std::span<const char* const> migrations);
-
-  template <class Work>
-  auto in_transaction(SQLite::TransactionBehavior behavior, Work& work) -> std::invoke_result_t<Work&> {
-    const std::lock_guard lock(mutex_);
+    const std::lock_guard lock(reading_);
     try {
-      SQLite::Transaction transaction(database_, behavior);
-      auto result = work();
-      if (result) transaction.commit();
-      return result;
+      const SQLite::Transaction transaction(reader_.database(), SQLite::TransactionBehavior::DEFERRED);
+      return work();
     } catch (const SQLite::Exception& exception) {
       return tl::unexpected(error_of(exception));
     }
   }
 
-  std::mutex mutex_;  // guards the connection
-  Fd lock_;           // held as long as we live: the proof that nobody else has the file
-  SQLite::Database database_;
-  std::unordered_map<const char*, std::unique_ptr<SQLite::Statement>> statements_;
+ private:
+  struct Turn {
+    std::function<bool()> run;  // whether to keep what it did; SQLite's exceptions pass
+    std::function<void(const Error&)> fail;
+    bool done = false;
+  };
+
+  SqliteDatabase(Fd lock, const std::filesystem::path& file);
+  void migrate(std::span<const char* const> migrations);
+  // Runs this turn with others that wait, or waits until another thread has.
+  void take_turn(Turn& turn);
+  void run_all(const std::vector<Turn*>& turns);
+  void run_together(const std::vector<Turn*>& turns);
+  void run_alone(Turn& turn);
+
+  Fd lock_;  // held as long as we live: the proof that nobody else has the file
+  SqliteConnection writer_;
+  SqliteConnection reader_;
+  std::mutex reading_;  // guards reader_
+
+  std::mutex mutex_;  // guards what follows; writer_ is the one's who writes
+  std::condition_variable changed_;
+  std::vector<Turn*> waiting_;
+  bool writing_ = false;
 };
 
 // One execution of a statement: binds its arguments in order, gives the rows, leaves nothing open.
 class Query {
  public:
   template <class... Arguments>
-  explicit Query(SqliteDatabase& database, const char* sql, const Arguments&... arguments)
-      : database_(database), statement_(database.prepared(sql)) {
+  explicit Query(SqliteConnection& connection, const char* sql, const Arguments&... arguments)
+      : connection_(connection), statement_(connection.prepared(sql)) {
     int index = 0;
     (bind(++index, arguments), ...);
   }
@@ -91,7 +128,7 @@ class Query {
   int run() {
     while (statement_.executeStep()) {
     }
-    return database_.changes();
+    return connection_.database().getChanges();
   }
 
   std::int64_t integer(int column) { return statement_.getColumn(column).getInt64(); }
@@ -120,7 +157,7 @@ class Query {
     }
   }
 
-  SqliteDatabase& database_;
+  SqliteConnection& connection_;
   SQLite::Statement& statement_;
 };
 

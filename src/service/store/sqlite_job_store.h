@@ -15,7 +15,8 @@ namespace darkroom {
 
 class SqliteStore final : public JobStore {
  public:
-  explicit SqliteStore(std::unique_ptr<SqliteDatabase> database) : database_(std::move(database)), db_(*database_) {}
+  explicit SqliteStore(std::unique_ptr<SqliteDatabase> database)
+      : database_(std::move(database)), db_(database_->writer()), read_(database_->reader()) {}
 
   Result<Admitted> admit(const Admission& admission) override;
   Result<std::vector<ModelQueue>> queues() override;
@@ -49,6 +50,7 @@ class SqliteStore final : public JobStore {
   double advance_flow(const Caller& caller, Priority priority, double span);
   void insert_job(const Admission& admission, double start_tag, double span, const std::string& spec);
   std::optional<std::string> claim_row(const ClaimRequest& request);
+  Result<void> check_allowance(const Submission& submission);
   void shift_backlog(std::string_view model, int jobs, double cost);
   void queue_again(std::string_view job);
   bool end(const Ending& ending, JobStatus from);
@@ -58,7 +60,8 @@ class SqliteStore final : public JobStore {
   std::vector<std::string> find_reapable(const Retention& retention);
 
   std::unique_ptr<SqliteDatabase> database_;
-  SqliteDatabase& db_;
+  SqliteConnection& db_;    // in transact()
+  SqliteConnection& read_;  // in read()
 };
 
 }  // namespace darkroom

@@ -53,54 +53,55 @@ const char* list_statement(const JobFilter& filter) {
 // --- Looking ---
 
 Result<std::optional<JobView>> SqliteStore::get(const std::string& job) {
-  return db_.read([&]() -> Result<std::optional<JobView>> { return find_job(db_, job); });
+  return database_->read([&]() -> Result<std::optional<JobView>> { return find_job(read_, job); });
 }
 
 Result<StoredRequest> SqliteStore::request(const std::string& job) {
-  return db_.read([&] { return find_request(db_, job); });
+  return database_->read([&] { return find_request(read_, job); });
 }
 
 Result<JobPage> SqliteStore::list(const JobFilter& filter, const std::string& cursor, int limit) {
   DR_ASSERT(limit > 0);
   const Result<Cursor> from = read_cursor(cursor);
   if (!from) return tl::unexpected(from.error());
-  return db_.read([&]() -> Result<JobPage> {
+  return database_->read([&]() -> Result<JobPage> {
     JobPage page;
     {
       std::optional<std::string> state;
       if (filter.status) state = name_of(*filter.status);
-      Query row(db_, list_statement(filter), from->created, from->id, filter.key, state, filter.fingerprint, limit + 1);
+      Query row(read_, list_statement(filter), from->created, from->id, filter.key, state, filter.fingerprint,
+                limit + 1);
       while (row.next()) page.jobs.push_back(read_view(row));
     }
     if (page.jobs.size() > static_cast<std::size_t>(limit)) {
       page.jobs.pop_back();
       page.next = fmt::format("{}.{}", to_column(page.jobs.back().created), page.jobs.back().id);
     }
-    for (JobView& job : page.jobs) read_pictures(db_, job);
+    for (JobView& job : page.jobs) read_pictures(read_, job);
     return page;
   });
 }
 
 Result<std::optional<int>> SqliteStore::position(const std::string& job) {
-  return db_.read([&]() -> Result<std::optional<int>> {
-    Query place(db_, "SELECT band, start_tag FROM jobs WHERE id = ? AND state = 'queued'", job);
+  return database_->read([&]() -> Result<std::optional<int>> {
+    Query place(read_, "SELECT band, start_tag FROM jobs WHERE id = ? AND state = 'queued'", job);
     if (!place.next()) return std::nullopt;
-    Query row(db_, kPositionSql, place.integer(0), place.real(1), job);
+    Query row(read_, kPositionSql, place.integer(0), place.real(1), job);
     row.next();
     return static_cast<int>(row.integer(0));
   });
 }
 
 Result<QueueCounts> SqliteStore::counts() {
-  return db_.read([&]() -> Result<QueueCounts> {
+  return database_->read([&]() -> Result<QueueCounts> {
     QueueCounts counts;
-    Query queued(db_, "SELECT class, COUNT(*), MIN(created) FROM jobs WHERE state = 'queued' GROUP BY class");
+    Query queued(read_, "SELECT class, COUNT(*), MIN(created) FROM jobs WHERE state = 'queued' GROUP BY class");
     while (queued.next()) {
       counts.queued[static_cast<Priority>(queued.integer(0))] = static_cast<int>(queued.integer(1));
       const WallTime oldest = to_time(queued.integer(2));
       counts.oldest_queued = std::min(oldest, counts.oldest_queued.value_or(oldest));
     }
-    Query totals(db_,
+    Query totals(read_,
                  "SELECT (SELECT COUNT(*) FROM jobs WHERE state = 'running'), "
                  "(SELECT COALESCE(SUM(bytes), 0) FROM pictures), (SELECT COUNT(*) FROM outbox)");
     totals.next();
@@ -112,13 +113,15 @@ Result<QueueCounts> SqliteStore::counts() {
 }
 
 Result<KeyUsage> SqliteStore::usage(const std::string& key, WallTime now) {
-  return db_.read([&]() -> Result<KeyUsage> {
+  return database_->read([&]() -> Result<KeyUsage> {
     KeyUsage usage;
-    Query unfinished(db_, "SELECT state, COUNT(*) FROM jobs WHERE caller = ? AND finished IS NULL GROUP BY state", key);
+    Query unfinished(read_, "SELECT state, COUNT(*) FROM jobs WHERE caller = ? AND finished IS NULL GROUP BY state",
+                     key);
     while (unfinished.next()) {
       (unfinished.text(0) == "queued" ? usage.queued : usage.running) = static_cast<int>(unfinished.integer(1));
     }
-    Query today(db_, "SELECT jobs, pictures, device_seconds FROM usage WHERE caller = ? AND day = ?", key, day_of(now));
+    Query today(read_, "SELECT jobs, pictures, device_seconds FROM usage WHERE caller = ? AND day = ?", key,
+                day_of(now));
     if (today.next()) {
       usage.jobs_today = static_cast<std::uint64_t>(today.integer(0));
       usage.pictures_today = static_cast<std::uint64_t>(today.integer(1));
@@ -142,7 +145,7 @@ std::vector<std::string> SqliteStore::erase(const std::string& job) {
 }
 
 Result<std::vector<std::string>> SqliteStore::remove(const std::string& job) {
-  return db_.transact([&]() -> Result<std::vector<std::string>> {
+  return database_->transact([&]() -> Result<std::vector<std::string>> {
     {
       Query row(db_, "SELECT state FROM jobs WHERE id = ?", job);
       if (!row.next()) return fail(ErrorCode::not_found, "there is no job {}", job);
@@ -177,7 +180,7 @@ std::vector<std::string> SqliteStore::find_reapable(const Retention& retention) 
 }
 
 Result<Reaped> SqliteStore::reap(const Retention& retention) {
-  return db_.transact([&]() -> Result<Reaped> {
+  return database_->transact([&]() -> Result<Reaped> {
     Reaped reaped;
     for (const std::string& job : find_reapable(retention)) {
       std::vector<std::string> blobs = erase(job);
@@ -189,8 +192,8 @@ Result<Reaped> SqliteStore::reap(const Retention& retention) {
 }
 
 Result<bool> SqliteStore::has_blob(const std::string& blob) {
-  return db_.read([&]() -> Result<bool> {
-    Query row(db_, "SELECT 1 FROM pictures WHERE blob = ?", blob);
+  return database_->read([&]() -> Result<bool> {
+    Query row(read_, "SELECT 1 FROM pictures WHERE blob = ?", blob);
     return row.next();
   });
 }
@@ -198,14 +201,14 @@ Result<bool> SqliteStore::has_blob(const std::string& blob) {
 // --- Numbers and messages ---
 
 Result<std::optional<double>> SqliteStore::measure(const std::string& name) {
-  return db_.read([&]() -> Result<std::optional<double>> {
-    Query row(db_, "SELECT value FROM measures WHERE name = ?", name);
+  return database_->read([&]() -> Result<std::optional<double>> {
+    Query row(read_, "SELECT value FROM measures WHERE name = ?", name);
     return row.next() ? std::optional(row.real(0)) : std::nullopt;
   });
 }
 
 Result<void> SqliteStore::set_measure(const std::string& name, double value) {
-  return db_.transact([&]() -> Result<void> {
+  return database_->transact([&]() -> Result<void> {
     Query(db_,
           "INSERT INTO measures (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
           name, value)
@@ -215,9 +218,9 @@ Result<void> SqliteStore::set_measure(const std::string& name, double value) {
 }
 
 Result<std::vector<WebhookMessage>> SqliteStore::due_webhooks(WallTime now, int limit) {
-  return db_.read([&]() -> Result<std::vector<WebhookMessage>> {
+  return database_->read([&]() -> Result<std::vector<WebhookMessage>> {
     std::vector<WebhookMessage> messages;
-    Query row(db_,
+    Query row(read_,
               "SELECT id, url, secret_id, body, attempts FROM outbox WHERE next_try <= ? ORDER BY next_try LIMIT ?",
               to_column(now), limit);
     while (row.next()) {
@@ -231,21 +234,21 @@ Result<std::vector<WebhookMessage>> SqliteStore::due_webhooks(WallTime now, int 
 }
 
 Result<std::optional<WallTime>> SqliteStore::next_webhook() {
-  return db_.read([&]() -> Result<std::optional<WallTime>> {
-    Query row(db_, "SELECT next_try FROM outbox ORDER BY next_try LIMIT 1");
+  return database_->read([&]() -> Result<std::optional<WallTime>> {
+    Query row(read_, "SELECT next_try FROM outbox ORDER BY next_try LIMIT 1");
     return row.next() ? std::optional(to_time(row.integer(0))) : std::nullopt;
   });
 }
 
 Result<void> SqliteStore::drop_webhook(const std::string& id) {
-  return db_.transact([&]() -> Result<void> {
+  return database_->transact([&]() -> Result<void> {
     Query(db_, "DELETE FROM outbox WHERE id = ?", id).run();
     return {};
   });
 }
 
 Result<void> SqliteStore::retry_webhook(const std::string& id, WallTime next) {
-  return db_.transact([&]() -> Result<void> {
+  return database_->transact([&]() -> Result<void> {
     Query(db_, "UPDATE outbox SET attempts = attempts + 1, next_try = ? WHERE id = ?", to_column(next), id).run();
     return {};
   });
@@ -256,7 +259,7 @@ Result<std::unique_ptr<JobStore>> open_sqlite_store(const std::filesystem::path&
   if (!database) return tl::unexpected(database.error());
   // The lock says that all of these are gone.
   const Result<void> alone = (*database)->transact([&]() -> Result<void> {
-    Query(**database, "DELETE FROM nodes").run();
+    Query((*database)->writer(), "DELETE FROM nodes").run();
     return {};
   });
   if (!alone) return tl::unexpected(alone.error());

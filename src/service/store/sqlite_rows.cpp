@@ -90,18 +90,18 @@ JobView read_view(Query& row) {
   return view;
 }
 
-std::optional<JobView> find_job(SqliteDatabase& database, std::string_view job) {
+std::optional<JobView> find_job(SqliteConnection& connection, std::string_view job) {
   std::optional<JobView> view;
   {
-    Query row(database, "SELECT * FROM job_rows WHERE id = ?", job);
+    Query row(connection, "SELECT * FROM job_rows WHERE id = ?", job);
     if (row.next()) view = read_view(row);
   }
-  if (view) read_pictures(database, *view);
+  if (view) read_pictures(connection, *view);
   return view;
 }
 
-void read_pictures(SqliteDatabase& database, JobView& view) {
-  Query row(database,
+void read_pictures(SqliteConnection& connection, JobView& view) {
+  Query row(connection,
             "SELECT blob, sha256, bytes, format, seed, width, height, saved FROM pictures WHERE job = ? ORDER BY place",
             view.id);
   while (row.next()) {
@@ -118,8 +118,8 @@ void read_pictures(SqliteDatabase& database, JobView& view) {
   }
 }
 
-Result<StoredRequest> find_request(SqliteDatabase& database, std::string_view job) {
-  Query row(database, "SELECT spec, echo FROM specs WHERE job = ?", job);
+Result<StoredRequest> find_request(SqliteConnection& connection, std::string_view job) {
+  Query row(connection, "SELECT spec, echo FROM specs WHERE job = ?", job);
   if (!row.next()) return fail(ErrorCode::not_found, "there is no job {}", job);
   const Result<nlohmann::json> data = parse_json(row.text(0));
   if (!data) return fail(ErrorCode::corrupt_data, "the stored request of job {}: {}", job, data.error().message);

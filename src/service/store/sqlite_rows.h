@@ -21,10 +21,10 @@ std::string write_texts(const std::vector<std::string>& texts);
 
 // A row of job_rows; pictures are another table's.
 JobView read_view(Query& row);
-std::optional<JobView> find_job(SqliteDatabase& database, std::string_view job);
-void read_pictures(SqliteDatabase& database, JobView& view);
+std::optional<JobView> find_job(SqliteConnection& connection, std::string_view job);
+void read_pictures(SqliteConnection& connection, JobView& view);
 
-Result<StoredRequest> find_request(SqliteDatabase& database, std::string_view job);
+Result<StoredRequest> find_request(SqliteConnection& connection, std::string_view job);
 
 // What is kept of an attempt's end beside the pictures.
 std::string write_result(const Ending& ending);

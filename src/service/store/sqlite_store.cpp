@@ -81,10 +81,11 @@ Result<Admitted> SqliteStore::admit(const Admission& admission) {
   const Submission& submission = admission.submission;
   DR_ASSERT(submission.caller.weight > 0.0);
   const std::string spec = encode_generation(submission.spec, submission.options).dump();
-  return db_.transact([&]() -> Result<Admitted> {
+  return database_->transact([&]() -> Result<Admitted> {
     Result<std::optional<Admitted>> repeated = find_repeated(admission);
     if (!repeated) return tl::unexpected(repeated.error());
     if (*repeated) return std::move(**repeated);
+    if (Result<void> allowed = check_allowance(submission); !allowed) return tl::unexpected(allowed.error());
     Query waiting(db_, "SELECT COALESCE(SUM(jobs), 0) FROM backlogs");
     waiting.next();
     if (waiting.integer(0) >= static_cast<std::int64_t>(admission.max_queued)) {
@@ -99,6 +100,20 @@ Result<Admitted> SqliteStore::admit(const Admission& admission) {
     DR_ASSERT(view.has_value());
     return Admitted{std::move(*view), false};
   });
+}
+
+Result<void> SqliteStore::check_allowance(const Submission& submission) {
+  const Allowance& allowance = submission.allowance;
+  if (allowance.pictures && submission.spec.batch_size > *allowance.pictures) {
+    return fail(ErrorCode::overloaded, "the request asks for {} pictures, {} are left of the key's quota for today",
+                submission.spec.batch_size, *allowance.pictures);
+  }
+  if (!allowance.unfinished) return {};
+  Query unfinished(db_, "SELECT COUNT(*) FROM jobs WHERE caller = ? AND finished IS NULL", submission.caller.key);
+  unfinished.next();
+  if (unfinished.integer(0) < *allowance.unfinished) return {};
+  return fail(ErrorCode::overloaded, "the key has {} unfinished jobs, at most {} are allowed", unfinished.integer(0),
+              *allowance.unfinished);
 }
 
 void SqliteStore::shift_backlog(std::string_view model, int jobs, double cost) {
@@ -124,8 +139,8 @@ void SqliteStore::add_usage(std::string_view caller, WallTime now, int jobs, std
 // --- Claiming ---
 
 Result<std::vector<ModelQueue>> SqliteStore::queues() {
-  return db_.read([&]() -> Result<std::vector<ModelQueue>> {
-    Query row(db_, kQueuesSql);
+  return database_->read([&]() -> Result<std::vector<ModelQueue>> {
+    Query row(read_, kQueuesSql);
     std::vector<ModelQueue> queues;
     while (row.next()) {
       queues.push_back({.model = row.text(0),
@@ -156,7 +171,7 @@ std::optional<std::string> SqliteStore::claim_row(const ClaimRequest& request) {
 }
 
 Result<std::optional<Claim>> SqliteStore::claim(const ClaimRequest& request) {
-  return db_.transact([&]() -> Result<std::optional<Claim>> {
+  return database_->transact([&]() -> Result<std::optional<Claim>> {
     while (const std::optional<std::string> job = claim_row(request)) {
       std::optional<JobView> view = find_job(db_, *job);
       DR_ASSERT(view.has_value());
@@ -177,7 +192,7 @@ Result<std::optional<Claim>> SqliteStore::claim(const ClaimRequest& request) {
 }
 
 Result<void> SqliteStore::renew(const std::string& node, WallTime now) {
-  return db_.transact([&]() -> Result<void> {
+  return database_->transact([&]() -> Result<void> {
     Query(db_,
           "INSERT INTO nodes (id, lease_until) VALUES (?, ?) "
           "ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until",
@@ -221,7 +236,7 @@ bool SqliteStore::end(const Ending& ending, JobStatus from) {
 Result<Finish> SqliteStore::finish(const Ending& ending) {
   DR_ASSERT(is_finished(ending.status));
   DR_ASSERT(ending.failure.has_value() == (ending.status != JobStatus::succeeded));
-  return db_.transact([&]() -> Result<Finish> {
+  return database_->transact([&]() -> Result<Finish> {
     if (end(ending, JobStatus::running)) return Finish::done;
     Query row(db_, "SELECT 1 FROM jobs WHERE id = ? AND attempt = ? AND state = ?", ending.job, ending.attempt,
               name_of(ending.status));
@@ -247,7 +262,7 @@ void SqliteStore::queue_again(std::string_view job) {
 }
 
 Result<GivenBack> SqliteStore::give_back(const GivingBack& giving_back) {
-  return db_.transact([&] { return give_back_running(giving_back); });
+  return database_->transact([&] { return give_back_running(giving_back); });
 }
 
 Result<GivenBack> SqliteStore::give_back_running(const GivingBack& giving_back) {
@@ -281,7 +296,7 @@ Result<GivenBack> SqliteStore::give_back_running(const GivingBack& giving_back) 
 }
 
 Result<bool> SqliteStore::adopt(const std::string& job, int attempt, const std::string& node, WallTime now) {
-  return db_.transact([&]() -> Result<bool> {
+  return database_->transact([&]() -> Result<bool> {
     return Query(db_,
                  "UPDATE jobs SET owner_node = ? WHERE id = ? AND attempt = ? AND state = 'running' AND (owner_node = "
                  "? OR NOT EXISTS (SELECT 1 FROM nodes WHERE nodes.id = owner_node AND lease_until >= ?))",
@@ -291,7 +306,7 @@ Result<bool> SqliteStore::adopt(const std::string& job, int attempt, const std::
 }
 
 Result<std::vector<std::string>> SqliteStore::reap_orphans(const std::string& node, WallTime now) {
-  return db_.transact([&]() -> Result<std::vector<std::string>> {
+  return database_->transact([&]() -> Result<std::vector<std::string>> {
     std::vector<GivingBack> orphans;
     {
       Query row(db_,
@@ -312,7 +327,7 @@ Result<std::vector<std::string>> SqliteStore::reap_orphans(const std::string& no
 }
 
 Result<Cancelling> SqliteStore::cancel(const std::string& job, WallTime now) {
-  return db_.transact([&]() -> Result<Cancelling> {
+  return database_->transact([&]() -> Result<Cancelling> {
     const std::optional<JobView> view = find_job(db_, job);
     if (!view) return fail(ErrorCode::not_found, "there is no job {}", job);
     if (view->status == JobStatus::queued) {

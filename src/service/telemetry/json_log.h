@@ -18,7 +18,8 @@ class JsonLog {
 
   // {"time": "2026-01-31T12:00:00.123Z", "level": "info", "event": "request", fields...}, whole, from any thread.
   // What cannot be written is dropped: a service does not stand still because nobody reads its log.
-  void write(LogLevel level, std::string_view event, const nlohmann::ordered_json& fields = nlohmann::ordered_json::object()) const;
+  void write(LogLevel level, std::string_view event,
+             const nlohmann::ordered_json& fields = nlohmann::ordered_json::object()) const;
 
  private:
   int fd_;

@@ -146,9 +146,9 @@ void WorkerPool::watch(Slot& slot, SteadyTime now) {
   }
   if (slot.running && now >= slot.running->deadline) {
     const Loss loss = slot.running->loss;
-    const char* const reason = loss == Loss::cancelled ? "was cancelled" : "whose time was over";
+    const char* const reason = loss == Loss::cancelled ? "that was cancelled" : "whose time was over";
     end_worker(slot, loss,
-               fmt::format("it did not give up a job that {} within {:.0f} s", reason, seconds(options_.patience)),
+               fmt::format("it did not give up a job {} within {:.0f} s", reason, seconds(options_.patience)),
                now);
   } else if (now - slot.last_asked >= options_.heartbeat) {
     if (slot.missed >= kMissedHeartbeats) {

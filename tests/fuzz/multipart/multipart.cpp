@@ -19,8 +19,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     DR_ASSERT(parts->size() <= limits.parts);
     for (const FormPart& part : *parts) {
       DR_ASSERT(part.name.size() <= limits.header_bytes);
-      DR_ASSERT(part.data.empty() || (part.data.data() >= body.data() &&
-                                      part.data.data() + part.data.size() <= body.data() + body.size()));
+      DR_ASSERT(part.data.empty() ||
+                (part.data.data() >= body.data() && part.data.data() + part.data.size() <= body.data() + body.size()));
     }
   }
   return 0;

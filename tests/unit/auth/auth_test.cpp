@@ -8,9 +8,10 @@
 
 #include "base/text.h"
 #include "service/auth/authenticator.h"
-#include "service/auth/digest.h"
 #include "service/auth/key_file.h"
+#include "service/auth/random_key.h"
 #include "service/auth/rate_limiter.h"
+#include "service/blobs/hash.h"
 
 namespace darkroom {
 namespace {
@@ -40,17 +41,7 @@ class Keys : public testing::Test {
   std::filesystem::path directory_;
 };
 
-TEST(Digest, IsSha256) {
-  EXPECT_EQ(sha256_hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-}
-
-TEST(Digest, ComparesWholeTexts) {
-  EXPECT_TRUE(equal_in_constant_time("abc", "abc"));
-  EXPECT_FALSE(equal_in_constant_time("abc", "abd"));
-  EXPECT_FALSE(equal_in_constant_time("abc", "ab"));
-}
-
-TEST(Digest, KeysAreLongAndDiffer) {
+TEST(RandomKey, IsLongAndUnlikeAnyOther) {
   const std::string key = random_key("dk_");
   EXPECT_THAT(key, testing::StartsWith("dk_"));
   EXPECT_EQ(key.size(), 3U + 43U);

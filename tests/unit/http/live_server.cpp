@@ -32,7 +32,10 @@ void LiveServer::start() {
     if (route.scope == Scope::none || request.headers.get("Authorization") == "Bearer good") {
       return Principal{"k1", "key", {Scope::generate}, {}};
     }
-    return tl::unexpected(Problem{.status = 401, .code = ErrorCode::invalid_argument, .detail = "no", .complaints = {},
+    return tl::unexpected(Problem{.status = 401,
+                                  .code = ErrorCode::invalid_argument,
+                                  .detail = "no",
+                                  .complaints = {},
                                   .headers = {{"WWW-Authenticate", "Bearer"}}});
   };
   hooks.finished = [this](const Exchange& exchange) {
@@ -75,14 +78,16 @@ Answer LiveServer::events(const Request& request) {
 Router LiveServer::routes() {
   Router router;
   const auto add = [&](std::string method, std::string pattern, Handler handler, Scope scope = Scope::none) {
-    router.add({.method = std::move(method), .pattern = std::move(pattern), .scope = scope, .handler = std::move(handler)});
+    router.add(
+        {.method = std::move(method), .pattern = std::move(pattern), .scope = scope, .handler = std::move(handler)});
   };
   add("GET", "/hello", [](const Request&) { return told("hello"); });
   add("POST", "/echo", [](const Request& request) { return told(request.body); });
   add("GET", "/large", [](const Request&) { return told(std::string(3'000'000, 'x')); });
   add("GET", "/file", [this](const Request& request) -> Answer {
-    return *file_response(request, {.path = directory_ / "picture.png", .content_type = "image/png", .etag = "tag",
-                                    .cache_control = "private"});
+    return *file_response(
+        request,
+        {.path = directory_ / "picture.png", .content_type = "image/png", .etag = "tag", .cache_control = "private"});
   });
   add("GET", "/who", [](const Request& request) { return told(request.peer + " " + request.base_url); });
   add("GET", "/break", [](const Request&) -> Answer { throw std::runtime_error("broken"); });
@@ -91,7 +96,8 @@ Router LiveServer::routes() {
     response.headers.add("X-Word", std::string(*request.query_value("word")));
     return response;
   });
-  add("POST", "/secret", [](const Request& request) { return told(request.principal.key); }, Scope::generate);
+  add(
+      "POST", "/secret", [](const Request& request) { return told(request.principal.key); }, Scope::generate);
   add("GET", "/wait", [this](const Request& request) { return wait(request); });
   add("GET", "/events", [this](const Request& request) { return events(request); });
   router.format_problems("/own", [](const Problem& problem, const Request&) {

@@ -33,9 +33,9 @@ class LiveServer : public testing::Test {
   std::filesystem::path directory_;  // ours alone
   std::unique_ptr<Server> server_;
   std::atomic<bool> open_ = true;
-  std::atomic<int> gone_ = 0;       // clients that went while they waited
+  std::atomic<int> gone_ = 0;        // clients that went while they waited
   std::atomic<int> subscribed_ = 0;  // event streams whose subscription lives
-  std::mutex mutex_;                // over what follows
+  std::mutex mutex_;                 // over what follows
   std::vector<std::shared_ptr<Later>> waiting_;
   std::vector<std::shared_ptr<EventStream>> streams_;
 

@@ -159,8 +159,8 @@ TEST(Range, OfBytesIsCutToTheFile) {
   EXPECT_EQ(range("bytes=99-99"), "99+1");
   EXPECT_EQ(range("bytes=100-"), "0+0");
   EXPECT_EQ(range("bytes=-0"), "100+0");
-  for (const char* other : {"", "bytes=5-4", "bytes=a-b", "bytes=1-2,4-5", "items=1-2", "bytes=", "bytes=-", "bytes=+1-2",
-                            "bytes=99999999999999999999-"}) {
+  for (const char* other : {"", "bytes=5-4", "bytes=a-b", "bytes=1-2,4-5", "items=1-2", "bytes=", "bytes=-",
+                            "bytes=+1-2", "bytes=99999999999999999999-"}) {
     EXPECT_EQ(range(other), "whole") << other;
   }
 }

@@ -73,7 +73,8 @@ TEST_F(LiveServer, SpeaksHttp10) {
 TEST_F(LiveServer, TakesBodiesOfKnownAndUnknownLength) {
   start();
   RawClient client(port());
-  client.send("POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n");
+  client.send(
+      "POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n");
   client.send("0\r\nTrailer: t\r\n\r\n");
   EXPECT_EQ(client.read().body, "abcde");
   const std::string large(5'000'000, 'y');
@@ -163,7 +164,8 @@ TEST_F(LiveServer, FiftyClientsAtOnceGetTheirOwnAnswers) {
       RawClient client(port());
       for (int i = 0; i < kRequests; ++i) {
         const std::string body = fmt::format("client {} request {}", c, i);
-        client.send(fmt::format("POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{}", body.size(), body));
+        client.send(
+            fmt::format("POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{}", body.size(), body));
         if (client.read().body == body) ++right;
       }
     });
@@ -286,17 +288,17 @@ TEST_F(LiveServer, AReaderThatStopsIsCut) {
 
 TEST_F(LiveServer, WhatIsNotHttpIsRefused) {
   start();
-  for (const char* text : {"hello\r\n\r\n", "GET\r\n\r\n", "GET  / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\nbad header\r\n\r\n",
-                           "GET / HTTP/1.1\r\n\r\n",  // no host
-                           "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
-                           "GET / HTTP/1.1\r\nHost: localhost\r\nX\x01Y: z\r\n\r\n",
-                           "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n",
-                           "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
-                           // Two readings of where the body ends, by which a request is smuggled past a proxy.
-                           "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-                           "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n",
-                           "POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n",
-                           "POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n"}) {
+  for (const char* text :
+       {"hello\r\n\r\n", "GET\r\n\r\n", "GET  / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\nbad header\r\n\r\n",
+        "GET / HTTP/1.1\r\n\r\n",  // no host
+        "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "GET / HTTP/1.1\r\nHost: localhost\r\nX\x01Y: z\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        // Two readings of where the body ends, by which a request is smuggled past a proxy.
+        "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n"}) {
     RawClient client(port());
     client.send(text);
     EXPECT_EQ(client.read().status, 400) << text;
@@ -352,8 +354,7 @@ TEST_F(LiveServer, PagesNeedToBeNamed) {
   EXPECT_EQ(request(port(), "GET", "/hello", evil).header("Access-Control-Allow-Origin"), "");
   // An error too can be read by a page that may read.
   EXPECT_EQ(request(port(), "GET", "/nothing", page).header("Access-Control-Allow-Origin"), "https://page.example");
-  const RawResponse preflight =
-      request(port(), "OPTIONS", "/secret", page + "Access-Control-Request-Method: POST\r\n");
+  const RawResponse preflight = request(port(), "OPTIONS", "/secret", page + "Access-Control-Request-Method: POST\r\n");
   EXPECT_EQ(preflight.status, 204);
   EXPECT_EQ(preflight.header("Access-Control-Allow-Methods"), "POST, OPTIONS");
   EXPECT_EQ(request(port(), "OPTIONS", "/hello").header("Allow"), "GET, HEAD, OPTIONS");

@@ -1,9 +1,11 @@
 // The contract of JobStore, held against every implementation.
 #include "service/store/job_store.h"
 
+#include <atomic>
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <thread>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -623,6 +625,34 @@ TEST_P(JobStoreTest, AMeasureOutlivesTheProcess) {
   ASSERT_TRUE(store_->set_measure("load", 2.5));
   reopen();
   EXPECT_EQ(*store_->measure("load"), 2.5);
+}
+
+TEST_P(JobStoreTest, ManyThreadsMayCallAtOnceAndOnesErrorIsNoOthers) {
+  std::atomic<int> admitted = 0;
+  std::atomic<int> refused = 0;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 8; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < 25; ++i) {
+        Submission asked = submission(fmt::format("key{}", t));
+        asked.idempotency_token = i % 5 == 4 ? "used" : fmt::format("{}", i);
+        const Result<Admitted> answer = store_->admit({.submission = asked,
+                                                       .id = fmt::format("t{}i{:02}", t, i),
+                                                       .fingerprint = fmt::format("{}", i),
+                                                       .cost = 1.0,
+                                                       .max_queued = 1000,
+                                                       .now = now_});
+        ++(answer ? admitted : refused);
+        EXPECT_EQ(answer.has_value(), i % 5 != 4 || i == 4);  // the token is another request's from its second use
+        EXPECT_EQ(store_->position(fmt::format("t{}i{:02}", t, i))->has_value(), answer.has_value());
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(admitted, 8 * 21);
+  EXPECT_EQ(refused, 8 * 4);
+  EXPECT_EQ(queued(), admitted);
+  EXPECT_EQ((*store_->queues())[0].jobs, admitted);
 }
 
 TEST_P(JobStoreTest, TenThousandQueuedJobsAreThereAfterARestart) {

@@ -66,7 +66,8 @@ TEST(Metrics, AreWrittenAsPrometheusReadsThem) {
   EXPECT_THAT(text, HasSubstr("# TYPE darkroom_things_total counter\ndarkroom_things_total{kind=\"a\\\"b\"} 3\n"));
   EXPECT_THAT(text, HasSubstr("darkroom_wait_seconds_bucket{le=\"0.025\"} 0\n"));
   EXPECT_THAT(text, HasSubstr("darkroom_wait_seconds_bucket{le=\"0.05\"} 1\n"));
-  EXPECT_THAT(text, HasSubstr("# HELP darkroom_depth Depth.\n# TYPE darkroom_depth gauge\ndarkroom_depth{band=\"low\"} 7\n"));
+  EXPECT_THAT(text,
+              HasSubstr("# HELP darkroom_depth Depth.\n# TYPE darkroom_depth gauge\ndarkroom_depth{band=\"low\"} 7\n"));
 }
 
 }  // namespace

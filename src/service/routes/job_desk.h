@@ -1,0 +1,75 @@
+// The one way from a request to the jobs: whose job it is, who may see it, how many a key may have, how an answer waits
+// for it or tells what happens to it. Every API above goes through here.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include <tl/expected.hpp>
+
+#include "config/config.h"
+#include "service/http/event_stream.h"
+#include "service/http/message.h"
+#include "service/http/problem.h"
+#include "service/jobs/jobs.h"
+
+namespace darkroom {
+
+class JobDesk {
+ public:
+  template <class T>
+  using Outcome = tl::expected<T, http::Problem>;
+
+  JobDesk(const Config& config, Jobs& jobs) : config_(config), jobs_(jobs) {}
+
+  Jobs& jobs() { return jobs_; }
+  const Limits& limits() const { return config_.limits; }
+
+  // Puts the caller and what his quotas allow into the submission. 429 says when to come again.
+  Outcome<Submitted> submit(const http::Request& request, Submission submission);
+  // The caller's own, or with the admin scope anybody's; others are as if they did not exist.
+  Outcome<JobView> find(const http::Request& request, const std::string& id);
+  static bool may_see(const http::Request& request, const JobView& job);
+
+  // The answer once the job has ended, or at the deadline, made of the job as it is then. `gone`, which may be empty:
+  // the client has hung up.
+  http::Answer when_ended(const std::string& id, std::chrono::steady_clock::time_point deadline,
+                          std::function<http::Response(const JobView&)> respond, std::function<void()> gone);
+  // The job's events into the stream until its end; `to_events` comes from a thread of the jobs and must not wait.
+  Outcome<std::shared_ptr<http::EventStream>> stream(
+      const std::string& id, const std::string& last_event_id,
+      std::function<void(const JobEvent&, http::EventStream&)> to_events);
+
+  // Seconds that a client asks to wait, by "Prefer: wait=30", within the limit; zero: it does not.
+  std::chrono::seconds wished_wait(const http::Request& request) const;
+  std::chrono::seconds longest_wait() const { return std::chrono::seconds(config_.http.longest_wait); }
+
+  // A picture of a finished job: 200, 206, 304 or 416, or why not.
+  http::Response picture(const http::Request& request, const JobView& job, std::size_t index) const;
+  // A link to it that needs no key, for a while.
+  std::string picture_url(const http::Request& request, const JobView& job, std::size_t index) const;
+
+ private:
+  // Of one key and one day.
+  struct Daily {
+    std::mutex mutex;  // held while a job is admitted
+    std::int64_t day = 0;
+    std::uint64_t pictures = 0;  // asked for; those of an earlier run of the service are known once they are finished
+  };
+  Outcome<Submitted> submit_counted(Submission submission, const KeyLimits& limits);
+  Daily& daily(const std::string& key);
+
+  const Config& config_;
+  Jobs& jobs_;
+  std::mutex mutex_;  // over what follows
+  std::map<std::string, Daily> daily_;
+};
+
+// The request's body as JSON; an empty one is an empty object. 400.
+tl::expected<nlohmann::json, http::Problem> json_body(const http::Request& request);
+
+}  // namespace darkroom
