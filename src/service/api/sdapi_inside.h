@@ -17,7 +17,7 @@ struct SdapiDraft {
   GenerationSpec spec;
   std::vector<std::string> warnings;
   std::vector<Complaint> complaints;
-  bool something_not_found = false;  // the error's code
+  std::size_t not_found = 0;  // of the complaints; where all are, the error is
   int pictures = 1;
   std::string sampler_name;
   std::string schedule;

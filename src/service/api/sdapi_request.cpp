@@ -132,7 +132,7 @@ void read_settings(SdapiDraft& draft, const TolerantReader& in) {
     draft.spec.model = std::move(*found);
   } else {
     in.complain("override_settings/sd_model_checkpoint", found.error().message);
-    draft.something_not_found = true;
+    ++draft.not_found;
   }
 
   std::string vae = options.vae;
@@ -225,7 +225,7 @@ std::string find_model(SdapiDraft& draft, const TolerantReader& in, std::string_
   const auto found = draft.context.models.find(role, wanted);
   if (found) return (*found)->file;
   in.complain(key, found.error().message);
-  draft.something_not_found = true;
+  ++draft.not_found;
   return "";
 }
 
@@ -245,9 +245,9 @@ bool read_picture(SdapiDraft& draft, const TolerantReader& in, std::string_view 
 }
 
 Refusal refusal_of(SdapiDraft& draft) {
-  Refusal refusal{as_error(draft.complaints), std::move(draft.complaints)};
-  if (draft.something_not_found) refusal.error.code = ErrorCode::not_found;
-  return refusal;
+  Error error = as_error(draft.complaints);
+  if (draft.not_found == draft.complaints.size()) error.code = ErrorCode::not_found;
+  return {std::move(error), std::move(draft.complaints)};
 }
 
 Result<std::string> default_checkpoint(const SdapiContext& context) {

@@ -27,7 +27,7 @@ void read_sampler(SdapiDraft& draft, const TolerantReader& in) {
   if (!sampler) {
     // The words that clients look for; what is near comes after them.
     draft.complaints.push_back({"", "Sampler not found"});
-    draft.something_not_found = true;
+    ++draft.not_found;
     return;
   }
   draft.sampler_name = sampler->title;

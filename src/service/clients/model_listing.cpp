@@ -2,7 +2,7 @@
 
 namespace darkroom {
 
-std::shared_ptr<const ModelCatalog> ModelListing::known() {
+Result<ModelListing::Catalog> ModelListing::known() {
   {
     const std::scoped_lock lock(mutex_);
     if (known_) return known_;
@@ -10,11 +10,16 @@ std::shared_ptr<const ModelCatalog> ModelListing::known() {
   return fresh();
 }
 
-std::shared_ptr<const ModelCatalog> ModelListing::fresh() {
+Result<ModelListing::Catalog> ModelListing::fresh() {
   const auto entries = jobs_.models();  // waits: the lock is not held
   const std::scoped_lock lock(mutex_);
   if (entries) known_ = std::make_shared<const ModelCatalog>(*entries);
-  return known_ ? known_ : std::make_shared<const ModelCatalog>(std::vector<ModelEntry>());
+  if (known_) return known_;
+  return tl::unexpected(entries.error());
+}
+
+ModelListing::Catalog ModelListing::known_or_none() {
+  return known().value_or(std::make_shared<const ModelCatalog>(std::vector<ModelEntry>()));
 }
 
 }  // namespace darkroom

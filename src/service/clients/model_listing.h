@@ -15,10 +15,14 @@ class ModelListing {
  public:
   explicit ModelListing(Jobs& jobs) : jobs_(jobs) {}
 
-  // What is known, however old; asks the workers only if nothing is.
-  std::shared_ptr<const ModelCatalog> known();
-  // As the workers say now; what is known, where none answers.
-  std::shared_ptr<const ModelCatalog> fresh();
+  using Catalog = std::shared_ptr<const ModelCatalog>;
+
+  // What is known, however old; asks the workers only if nothing is. Error worker_lost: none answers yet.
+  Result<Catalog> known();
+  // As the workers say now; what is known, where none answers. Error as above.
+  Result<Catalog> fresh();
+  // The same without an error: no models.
+  Catalog known_or_none();
 
  private:
   Jobs& jobs_;

@@ -174,10 +174,12 @@ http::Answer generate(OpenaiKind kind, const std::shared_ptr<Clients>& clients, 
   if (!work) {
     const Result<OpenaiForm> form = form_of(request);
     if (!form) return refusal_response({form.error(), {}});
-    const auto catalog = clients->models.known();
+    const auto known = clients->models.known();
+    if (!known) return refusal_response({known.error(), {}});
+    const ModelCatalog& catalog = **known;
     auto decoded = decode_openai(
         kind, *form,
-        {clients->desk.limits(), *catalog, clients->default_model(*catalog), clients->options.strict_models});
+        {clients->desk.limits(), catalog, clients->default_model(catalog), clients->options.strict_models});
     if (!decoded) return refusal_response(decoded.error());
     const auto what = std::make_shared<const OpenaiRequest>(std::move(*decoded));
     auto submitted = submit(clients->desk, request, {"images", what->jobs, what->echo});
@@ -216,11 +218,11 @@ void add_openai_routes(http::Router& router, const std::shared_ptr<Clients>& cli
                 [clients, kind](const http::Request& request) { return generate(kind, clients, request); }});
   }
   router.add({"GET", "/v1/models", Scope::read, Cost::free, [clients](const http::Request&) -> http::Answer {
-                return json_response(200, openai_models(*clients->models.known(), 0));
+                return json_response(200, openai_models(*clients->models.known_or_none(), 0));
               }});
   router.add(
       {"GET", "/v1/models/{id}", Scope::read, Cost::free, [clients](const http::Request& request) -> http::Answer {
-         auto model = openai_model(*clients->models.known(), request.parameter("id"), 0);
+         auto model = openai_model(*clients->models.known_or_none(), request.parameter("id"), 0);
          return model ? json_response(200, *model) : refusal_response(model.error());
        }});
 }

@@ -44,7 +44,8 @@ http::Response generated(Clients& clients, const Work& work, bool interrupted, c
       pictures.push_back({std::move((*files)[i]), picture.seed, picture.width, picture.height});
     }
   }
-  return json_response(200, sdapi_answer(request, pictures, *clients.models.known(), warnings_of(views), timestamp));
+  return json_response(200,
+                       sdapi_answer(request, pictures, *clients.models.known_or_none(), warnings_of(views), timestamp));
 }
 
 http::Response enlarged(Clients& clients, const Work& work, SdapiExtrasKind kind) {
@@ -103,10 +104,12 @@ http::Answer generate(SdapiKind kind, const std::shared_ptr<Clients>& clients, c
   if (!body) return sdapi_refusal({body.error(), {}});
   std::optional<Work> work = came_back(*clients, request);
   if (!work) {
-    const auto catalog = clients->models.known();
+    const auto known = clients->models.known();
+    if (!known) return sdapi_refusal({known.error(), {}});
+    const ModelCatalog& catalog = **known;
     const SdapiOptions options = clients->sessions.options(caller_of(request));
     auto decoded =
-        decode_sdapi(kind, *body, {clients->desk.limits(), *catalog, options, clients->default_model(*catalog)});
+        decode_sdapi(kind, *body, {clients->desk.limits(), catalog, options, clients->default_model(catalog)});
     if (!decoded) return sdapi_refusal(decoded.error());
     const auto what = std::make_shared<const SdapiRequest>(std::move(*decoded));
     const char* word = kind == SdapiKind::txt2img ? "txt2img" : "img2img";
@@ -125,9 +128,10 @@ http::Answer generate(SdapiKind kind, const std::shared_ptr<Clients>& clients, c
 http::Answer enlarge(SdapiExtrasKind kind, const std::shared_ptr<Clients>& clients, const http::Request& request) {
   const Result<json> body = sdapi_body(request);
   if (!body) return sdapi_refusal({body.error(), {}});
-  const auto catalog = clients->models.known();
+  const auto known = clients->models.known();
+  if (!known) return sdapi_refusal({known.error(), {}});
   const SdapiOptions options = clients->sessions.options(caller_of(request));
-  auto decoded = decode_sdapi_extras(kind, *body, {clients->desk.limits(), *catalog, options, ""});
+  auto decoded = decode_sdapi_extras(kind, *body, {clients->desk.limits(), **known, options, ""});
   if (!decoded) return sdapi_refusal(decoded.error());
   if (decoded->jobs.empty()) {
     std::vector<std::string> pictures;
@@ -186,17 +190,19 @@ http::Answer change_options(Clients& clients, const http::Request& request) {
   const Result<json> body = sdapi_body(request);
   if (!body) return sdapi_refusal({body.error(), {}});
   const std::string caller = caller_of(request);
-  const auto catalog = clients.models.known();
+  const auto known = clients.models.known();
+  if (!known) return sdapi_refusal({known.error(), {}});
+  const ModelCatalog& catalog = **known;
   const SdapiOptions options = clients.sessions.options(caller);
   auto changed =
-      changed_sdapi_options(*body, {clients.desk.limits(), *catalog, options, clients.default_model(*catalog)});
+      changed_sdapi_options(*body, {clients.desk.limits(), catalog, options, clients.default_model(catalog)});
   if (!changed) return sdapi_refusal(changed.error());
   clients.sessions.set_options(caller, std::move(*changed));
   return json_response(200, nullptr);
 }
 
 http::Answer show_options(Clients& clients, const http::Request& request) {
-  const auto catalog = clients.models.known();
+  const auto catalog = clients.models.known_or_none();
   const SdapiOptions options = clients.sessions.options(caller_of(request));
   return json_response(200, sdapi_options({clients.desk.limits(), *catalog, options, clients.default_model(*catalog)}));
 }

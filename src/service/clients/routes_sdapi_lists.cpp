@@ -38,9 +38,13 @@ json queue_status(Clients& clients) {
 }  // namespace
 
 void add_sdapi_list_routes(http::Router& router, const std::shared_ptr<Clients>& clients) {
-  // Of models: what is known is enough for most; clients look at sd-models to see what has come.
+  // Who lists models wants to see what has come.
   const auto of_models = [&](const char* path, json (*make)(const ModelCatalog&)) {
-    get(router, std::string("/sdapi/v1/") + path, [clients, make] { return make(*clients->models.fresh()); });
+    router.add({"GET", std::string("/sdapi/v1/") + path, Scope::read, Cost::free,
+                [clients, make](const http::Request&) -> http::Answer {
+                  const auto catalog = clients->models.fresh();
+                  return catalog ? json_response(200, make(**catalog)) : sdapi_refusal({catalog.error(), {}});
+                }});
   };
   of_models("sd-models", sdapi_models);
   of_models("sd-vae", sdapi_vaes);
@@ -64,7 +68,7 @@ void add_sdapi_list_routes(http::Router& router, const std::shared_ptr<Clients>&
   const auto nothing = [] { return json(nullptr); };
   for (const char* path : {"refresh-checkpoints", "refresh-vae", "refresh-loras", "refresh-embeddings"}) {
     post(router, std::string("/sdapi/v1/") + path, [clients] {
-      clients->models.fresh();
+      static_cast<void>(clients->models.fresh());
       return json(nullptr);
     });
   }
@@ -74,9 +78,9 @@ void add_sdapi_list_routes(http::Router& router, const std::shared_ptr<Clients>&
   }
 
   get(router, "/controlnet/version", [] { return json{{"version", 3}}; });
-  get(router, "/controlnet/model_list", [clients] { return controlnet_models(*clients->models.fresh()); });
+  get(router, "/controlnet/model_list", [clients] { return controlnet_models(*clients->models.known_or_none()); });
   get(router, "/controlnet/module_list", controlnet_modules);
-  get(router, "/controlnet/control_types", [clients] { return controlnet_types(*clients->models.known()); });
+  get(router, "/controlnet/control_types", [clients] { return controlnet_types(*clients->models.known_or_none()); });
   get(router, "/controlnet/settings", [clients] { return controlnet_settings(clients->desk.limits()); });
 }
 
