@@ -107,7 +107,8 @@ class Service::Parts {
     Result<std::unique_ptr<Jobs>> jobs = Jobs::start(jobs_options());
     if (!jobs) return tl::unexpected(jobs.error());
     jobs_ = std::move(*jobs);
-    desk_.emplace(options_.config, *jobs_);
+    gate_.emplace(*jobs_);
+    desk_.emplace(options_.config, *jobs_, *gate_);
     metrics_.add_source([this] { return job_metrics(jobs_->stats()); });
     metrics_.add_source([this] { return server_metrics(); });
 
@@ -254,6 +255,7 @@ class Service::Parts {
   Authenticator authenticator_;
   RateLimiter limiter_;
   std::unique_ptr<Jobs> jobs_;
+  std::optional<QuotaGate> gate_;
   std::optional<JobDesk> desk_;
   std::unique_ptr<http::Server> server_;  // last: it uses all of the above
   std::atomic<bool> is_up_ = false;

@@ -116,7 +116,7 @@ Result<NewKey> KeyFile::add(const KeyTerms& terms) {
   made.secret = random_key("dk_");
   made.key = {.id = fmt::format("{:016x}", random_u64()),
               .name = terms.name,
-              .sha256 = sha256_hex(made.secret),
+              .sha256 = to_hex(sha256(made.secret)),
               .scopes = terms.scopes,
               .limits = terms.limits,
               .created = seconds_now(),

@@ -16,22 +16,8 @@ using std::chrono::steady_clock;
 using std::chrono::system_clock;
 
 constexpr std::chrono::hours kLinkLife(24);
-constexpr seconds kBusyPause(5);  // when to come again to a service that is busy
 
-std::int64_t today() { return system_clock::now().time_since_epoch() / std::chrono::days(1); }
-
-seconds until_midnight() {
-  const auto now = system_clock::now().time_since_epoch();
-  return seconds(86'400) - std::chrono::duration_cast<seconds>(now % std::chrono::days(1));
-}
-
-http::Problem come_again(const Error& error, seconds pause) {
-  http::Problem problem = http::problem_of(error);
-  problem.headers.set("Retry-After", fmt::format("{}", pause.count()));
-  return problem;
-}
-
-// Ends a wait or a stream: what is subscribed lives as long as somebody holds it.
+// What is subscribed lives as long as somebody holds it.
 std::shared_ptr<void> held(Result<Subscription>&& subscription) {
   return std::make_shared<Subscription>(std::move(*subscription));
 }
@@ -41,36 +27,13 @@ std::string media_type(ImageFormat format) { return fmt::format("image/{}", name
 }  // namespace
 
 JobDesk::Outcome<Submitted> JobDesk::submit(const http::Request& request, Submission submission) {
-  const Principal& who = request.principal;
-  submission.caller = {.key = who.key, .weight = who.limits.weight};
-  if (who.limits.concurrency > 0) submission.allowance.unfinished = who.limits.concurrency;
-  if (who.limits.pictures_per_day > 0) return submit_counted(std::move(submission), who.limits);
-  Result<Submitted> submitted = jobs_.submit(submission);
+  tl::expected<Submitted, QuotaGate::Refused> submitted = gate_.submit(request.principal, std::move(submission));
   if (submitted) return std::move(*submitted);
-  return tl::unexpected(come_again(submitted.error(), kBusyPause));
-}
-
-JobDesk::Outcome<Submitted> JobDesk::submit_counted(Submission submission, const KeyLimits& limits) {
-  Daily& count = daily(submission.caller.key);
-  const std::lock_guard lock(count.mutex);
-  if (count.day != today()) {
-    count.day = today();
-    count.pictures = jobs_.usage(submission.caller.key).pictures_today;
+  http::Problem problem = http::problem_of(submitted.error().error);
+  if (problem.status == 429) {
+    problem.headers.set("Retry-After", fmt::format("{}", submitted.error().retry_after.count()));
   }
-  const std::uint64_t limit = static_cast<std::uint64_t>(limits.pictures_per_day);
-  submission.allowance.pictures = static_cast<int>(limit - std::min(limit, count.pictures));
-  Result<Submitted> submitted = jobs_.submit(submission);
-  if (!submitted) {
-    const bool used_up = submission.spec.batch_size > *submission.allowance.pictures;
-    return tl::unexpected(come_again(submitted.error(), used_up ? until_midnight() : kBusyPause));
-  }
-  if (!submitted->repeated) count.pictures += static_cast<std::uint64_t>(submission.spec.batch_size);
-  return std::move(*submitted);
-}
-
-JobDesk::Daily& JobDesk::daily(const std::string& key) {
-  const std::lock_guard lock(mutex_);
-  return daily_[key];  // as many as there are keys with such a quota; a map moves none
+  return tl::unexpected(std::move(problem));
 }
 
 bool JobDesk::may_see(const http::Request& request, const JobView& job) {

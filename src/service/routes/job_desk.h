@@ -1,12 +1,9 @@
-// The one way from a request to the jobs: whose job it is, who may see it, how many a key may have, how an answer waits
-// for it or tells what happens to it. Every API above goes through here.
+// Between a request and the jobs: who may see which, how an answer waits for one or tells what happens to it.
 #pragma once
 
 #include <chrono>
 #include <functional>
-#include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 
 #include <tl/expected.hpp>
@@ -16,6 +13,7 @@
 #include "service/http/message.h"
 #include "service/http/problem.h"
 #include "service/jobs/jobs.h"
+#include "service/routes/quota_gate.h"
 
 namespace darkroom {
 
@@ -24,12 +22,12 @@ class JobDesk {
   template <class T>
   using Outcome = tl::expected<T, http::Problem>;
 
-  JobDesk(const Config& config, Jobs& jobs) : config_(config), jobs_(jobs) {}
+  JobDesk(const Config& config, Jobs& jobs, QuotaGate& gate) : config_(config), jobs_(jobs), gate_(gate) {}
 
   Jobs& jobs() { return jobs_; }
   const Limits& limits() const { return config_.limits; }
 
-  // Puts the caller and what his quotas allow into the submission. 429 says when to come again.
+  // As QuotaGate does; 429 says when to come again.
   Outcome<Submitted> submit(const http::Request& request, Submission submission);
   // The caller's own, or with the admin scope anybody's; others are as if they did not exist.
   Outcome<JobView> find(const http::Request& request, const std::string& id);
@@ -54,19 +52,9 @@ class JobDesk {
   std::string picture_url(const http::Request& request, const JobView& job, std::size_t index) const;
 
  private:
-  // Of one key and one day.
-  struct Daily {
-    std::mutex mutex;  // held while a job is admitted
-    std::int64_t day = 0;
-    std::uint64_t pictures = 0;  // asked for; those of an earlier run of the service are known once they are finished
-  };
-  Outcome<Submitted> submit_counted(Submission submission, const KeyLimits& limits);
-  Daily& daily(const std::string& key);
-
   const Config& config_;
   Jobs& jobs_;
-  std::mutex mutex_;  // over what follows
-  std::map<std::string, Daily> daily_;
+  QuotaGate& gate_;
 };
 
 // The request's body as JSON; an empty one is an empty object. 400.

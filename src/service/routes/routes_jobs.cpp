@@ -36,7 +36,7 @@ json without_pictures(const json& value) {
   if (copy.is_structured()) {
     for (json& element : copy) element = without_pictures(element);
   } else if (copy.is_string() && copy.get_ref<const std::string&>().starts_with("data:")) {
-    copy = "data:;sha256," + sha256_hex(copy.get_ref<const std::string&>());
+    copy = "data:;sha256," + to_hex(sha256(copy.get_ref<const std::string&>()));
   }
   return copy;
 }

@@ -61,7 +61,7 @@ TEST_F(Keys, AreKeptHashedWithTheirTerms) {
   const ApiKey& read = (*keys)->front();
   EXPECT_EQ(read.id, key.key.id);
   EXPECT_EQ(read.name, "blog");
-  EXPECT_EQ(read.sha256, sha256_hex(key.secret));
+  EXPECT_EQ(read.sha256, to_hex(sha256(key.secret)));
   EXPECT_THAT(read.scopes, ElementsAre(Scope::read));
   EXPECT_EQ(read.limits.weight, 3.0);
   EXPECT_EQ(read.limits.per_minute, 60);
