@@ -6,6 +6,7 @@
 
 #include "base/random.h"
 #include "base/text.h"
+#include "service/api/batches.h"
 #include "service/api/picture_input.h"
 #include "service/api/tolerant_reader.h"
 #include "spec/scheduler_names.h"
@@ -254,21 +255,6 @@ void read_pictures(Draft& draft, const TolerantReader& in) {
   in.number("strength", draft.spec.strength, 0.0F, 1.0F);
 }
 
-std::vector<GenerationRequest> split_into_jobs(const Draft& draft) {
-  static constexpr std::array kTags = {"generations", "edits", "variations"};
-  std::vector<GenerationRequest> jobs;
-  for (int done = 0; done < draft.pictures;) {
-    GenerationRequest& job = jobs.emplace_back();
-    job.spec = draft.spec;
-    job.spec.seed += static_cast<std::uint64_t>(done);
-    job.spec.batch_size = std::min(draft.context.limits.max_batch, draft.pictures - done);
-    job.job.tags = {"openai", kTags[static_cast<std::size_t>(draft.request.kind)]};
-    if (done == 0) job.warnings = draft.request.warnings;
-    done += job.spec.batch_size;
-  }
-  return jobs;
-}
-
 json echo_of(const json& fields) {
   json echo = fields;
   for (const char* key : {"image", "mask", "user"}) echo.erase(key);
@@ -319,7 +305,10 @@ tl::expected<OpenaiRequest, Refusal> decode_openai(OpenaiKind kind, const Openai
     Error error{draft.code, as_error(draft.complaints).message};
     return tl::unexpected(Refusal{std::move(error), std::move(draft.complaints)});
   }
-  draft.request.jobs = split_into_jobs(draft);
+  static constexpr std::array kTags = {"generations", "edits", "variations"};
+  const GenerationRequest whole{
+      std::move(draft.spec), {.tags = {"openai", kTags[static_cast<std::size_t>(kind)]}}, draft.request.warnings};
+  draft.request.jobs = split_into_batches(whole, draft.pictures, context.limits.max_batch);
   draft.request.echo = echo_of(form.fields);
   return std::move(draft.request);
 }

@@ -34,14 +34,14 @@ json info_of(const SdapiRequest& request, const std::vector<SdapiPicture>& pictu
     seeds.push_back(pictures[i].seed);
     subseeds.push_back(variation.seed + i);
     infotexts.push_back(infotext_of(pictures[i]));
-    prompts.push_back(spec.prompt);
-    negative_prompts.push_back(spec.negative_prompt.value_or(""));
+    prompts.push_back(request.prompt);
+    negative_prompts.push_back(request.negative_prompt);
   }
   const auto model = models.find(ModelRole::checkpoint, spec.model);
   const bool has_strength = spec.init_image || spec.hires;
-  return {{"prompt", spec.prompt},
+  return {{"prompt", request.prompt},
           {"all_prompts", std::move(prompts)},
-          {"negative_prompt", spec.negative_prompt.value_or("")},
+          {"negative_prompt", request.negative_prompt},
           {"all_negative_prompts", std::move(negative_prompts)},
           {"seed", pictures.empty() ? spec.seed : pictures.front().seed},
           {"all_seeds", std::move(seeds)},

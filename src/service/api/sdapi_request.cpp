@@ -5,6 +5,7 @@
 
 #include "base/random.h"
 #include "base/text.h"
+#include "service/api/batches.h"
 #include "service/api/picture_input.h"
 #include "service/api/prompt_networks.h"
 #include "service/api/sdapi_inside.h"
@@ -199,23 +200,6 @@ void read_sampling(SdapiDraft& draft, const TolerantReader& in) {
   }
 }
 
-// A job holds a batch; what is more goes into further ones, with the seeds after its own.
-std::vector<GenerationRequest> split_into_jobs(const SdapiDraft& draft) {
-  std::vector<GenerationRequest> jobs;
-  const std::string word(draft.kind == SdapiKind::txt2img ? "txt2img" : "img2img");
-  for (int done = 0; done < draft.pictures;) {
-    GenerationRequest& job = jobs.emplace_back();
-    job.spec = draft.spec;
-    job.spec.seed += static_cast<std::uint64_t>(done);
-    if (job.spec.variation) job.spec.variation->seed += static_cast<std::uint64_t>(done);
-    job.spec.batch_size = std::min(draft.context.limits.max_batch, draft.pictures - done);
-    job.job.tags = {"sdapi", word};
-    if (done == 0) job.warnings = draft.warnings;
-    done += job.spec.batch_size;
-  }
-  return jobs;
-}
-
 }  // namespace
 
 bool is_none(std::string_view name) { return name.empty() || to_lower(name) == "none"; }
@@ -275,7 +259,11 @@ tl::expected<SdapiRequest, Refusal> decode_sdapi(SdapiKind kind, const json& bod
   SdapiRequest request;
   in.flag("send_images", request.send_images);
   if (!draft.complaints.empty()) return tl::unexpected(refusal_of(draft));
-  request.jobs = split_into_jobs(draft);
+  const char* word = kind == SdapiKind::txt2img ? "txt2img" : "img2img";
+  const GenerationRequest whole{std::move(draft.spec), {.tags = {"sdapi", word}}, std::move(draft.warnings)};
+  request.jobs = split_into_batches(whole, draft.pictures, context.limits.max_batch);
+  in.text("prompt", request.prompt);
+  in.text("negative_prompt", request.negative_prompt);
   request.sampler_name = draft.sampler_name;
   request.schedule = draft.schedule;
   request.echo = echo_of(body);

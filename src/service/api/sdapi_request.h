@@ -40,6 +40,8 @@ enum class SdapiKind : std::uint8_t { txt2img, img2img };
 struct SdapiRequest {
   // To be done one after the other; their pictures are the answer's, in this order. The seeds go on.
   std::vector<GenerationRequest> jobs;
+  std::string prompt;  // as it came
+  std::string negative_prompt;
   bool send_images = true;
   std::string sampler_name;  // as webui writes it
   std::string schedule;

@@ -157,20 +157,9 @@ bool is_retry(const http::Request& request) {
   return count > 0;
 }
 
-std::optional<Work> came_back(Clients& clients, const http::Request& request) {
-  if (!is_retry(request)) return std::nullopt;
-  std::optional<Work> work = clients.abandoned.take(caller_of(request), fingerprint_of(request));
-  if (!work) return std::nullopt;
-  const std::vector<JobView> views = views_of(clients.jobs, *work);
-  if (views.size() != work->jobs.size()) return std::nullopt;
-  for (const JobView& view : views) {
-    if (view.failure || view.cancel_asked) return std::nullopt;
-  }
-  return work;
-}
-
 http::Answer generate(OpenaiKind kind, const std::shared_ptr<Clients>& clients, const http::Request& request) {
-  std::optional<Work> work = came_back(*clients, request);
+  std::optional<Work> work;
+  if (is_retry(request)) work = clients->abandoned.take(clients->jobs, request);
   if (!work) {
     const Result<OpenaiForm> form = form_of(request);
     if (!form) return refusal_response({form.error(), {}});
@@ -188,14 +177,13 @@ http::Answer generate(OpenaiKind kind, const std::shared_ptr<Clients>& clients, 
     work->what = what;
   }
   if (static_cast<const OpenaiRequest*>(work->what.get())->stream) return stream_of(clients, *work);
-  return answer_later(
-      clients->jobs,
-      {.work = *work,
-       .deadline = clients->deadline(),
-       .respond = [clients, head = head_of(request), work = *work] { return finished(*clients, head, work); },
-       .on_event = nullptr,
-       .on_gone = [clients, caller = caller_of(request), fingerprint = fingerprint_of(request),
-                   work = *work] { clients->abandoned.leave(caller, fingerprint, work); }});
+  return answer_later(clients->jobs, {.work = *work,
+                                      .deadline = clients->deadline(),
+                                      .respond = [clients, head = head_of(request),
+                                                  work = *work] { return finished(*clients, head, work); },
+                                      .on_event = nullptr,
+                                      .on_gone = [clients, whose = Abandoned::owner_of(request),
+                                                  work = *work] { clients->abandoned.leave(whose, work); }});
 }
 
 }  // namespace

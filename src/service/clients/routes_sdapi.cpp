@@ -81,28 +81,16 @@ http::Answer wait_for(const std::shared_ptr<Clients>& clients, const http::Reque
                                               clients->sessions.set_preview(caller, number, event.preview);
                                           },
                                       .on_gone =
-                                          [clients, caller, number, fingerprint = fingerprint_of(request), work] {
+                                          [clients, caller, number, whose = Abandoned::owner_of(request), work] {
                                             clients->sessions.finish(caller, number);
-                                            clients->abandoned.leave(caller, fingerprint, work);
+                                            clients->abandoned.leave(whose, work);
                                           }});
-}
-
-// T36: the same request after its connection was dropped goes on with its jobs, if none of them was cancelled with it.
-std::optional<Work> came_back(Clients& clients, const http::Request& request) {
-  std::optional<Work> work = clients.abandoned.take(caller_of(request), fingerprint_of(request));
-  if (!work) return std::nullopt;
-  const std::vector<JobView> views = views_of(clients.jobs, *work);
-  if (views.size() != work->jobs.size()) return std::nullopt;
-  for (const JobView& view : views) {
-    if (view.failure || view.cancel_asked) return std::nullopt;
-  }
-  return work;
 }
 
 http::Answer generate(SdapiKind kind, const std::shared_ptr<Clients>& clients, const http::Request& request) {
   const Result<json> body = sdapi_body(request);
   if (!body) return sdapi_refusal({body.error(), {}});
-  std::optional<Work> work = came_back(*clients, request);
+  std::optional<Work> work = clients->abandoned.take(clients->jobs, request);
   if (!work) {
     const auto known = clients->models.known();
     if (!known) return sdapi_refusal({known.error(), {}});

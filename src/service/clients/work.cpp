@@ -1,5 +1,6 @@
 #include "service/clients/work.h"
 
+#include <algorithm>
 #include <atomic>
 #include <fstream>
 
@@ -27,8 +28,6 @@ void cancel_queued(Jobs& jobs, const std::vector<std::string>& ids) {
 std::string caller_of(const http::Request& request) {
   return request.principal.key.empty() ? "address " + request.peer : "key " + request.principal.key;
 }
-
-std::string fingerprint_of(const http::Request& request) { return request.path + " " + sha256_hex(request.body); }
 
 tl::expected<Work, http::Problem> submit(JobDesk& desk, const http::Request& request, Order order) {
   DR_ASSERT(!order.jobs.empty());
@@ -89,21 +88,29 @@ Result<std::vector<std::string>> read_pictures(const Jobs& jobs, const JobView& 
   return files;
 }
 
-void Abandoned::leave(const std::string& caller, const std::string& fingerprint, Work work) {
+Abandoned::Owner Abandoned::owner_of(const http::Request& request) {
+  return {caller_of(request), request.path + " " + sha256_hex(request.body)};
+}
+
+void Abandoned::leave(const Owner& owner, Work work) {
   const auto now = std::chrono::steady_clock::now();
   const std::scoped_lock lock(mutex_);
   std::erase_if(left_, [&](const auto& entry) { return now - entry.second.when > kKept; });
-  if (left_.size() < kMost) left_.emplace(std::pair(caller, fingerprint), Left{std::move(work), now});
+  if (left_.size() < kMost) left_.emplace(owner, Left{std::move(work), now});
 }
 
-std::optional<Work> Abandoned::take(const std::string& caller, const std::string& fingerprint) {
-  const std::scoped_lock lock(mutex_);
-  const auto found = left_.find(std::pair(caller, fingerprint));
-  if (found == left_.end()) return std::nullopt;
-  Left left = std::move(found->second);
-  left_.erase(found);
-  if (std::chrono::steady_clock::now() - left.when > kKept) return std::nullopt;
-  return std::move(left.work);
+std::optional<Work> Abandoned::take(Jobs& jobs, const http::Request& request) {
+  std::optional<Left> left;
+  {
+    const std::scoped_lock lock(mutex_);
+    auto node = left_.extract(owner_of(request));
+    if (!node.empty()) left = std::move(node.mapped());
+  }
+  if (!left || std::chrono::steady_clock::now() - left->when > kKept) return std::nullopt;
+  const std::vector<JobView> views = views_of(jobs, left->work);
+  const bool whole = views.size() == left->work.jobs.size() &&
+                     std::ranges::none_of(views, [](const JobView& v) { return v.failure || v.cancel_asked; });
+  return whole ? std::optional(std::move(left->work)) : std::nullopt;
 }
 
 http::Answer answer_later(Jobs& jobs, Waiting waiting) {

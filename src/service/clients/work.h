@@ -44,16 +44,18 @@ std::vector<std::string> warnings_of(const std::vector<JobView>& views);
 // The files of a job's pictures.
 Result<std::vector<std::string>> read_pictures(const Jobs& jobs, const JobView& view);
 
-// Work whose client went away before it was answered, for him to come back to with the same request. Every function may
-// be called from any thread.
+// T36: work whose client went away before it was answered, for him to come back to with the same request. Every
+// function may be called from any thread.
 class Abandoned {
  public:
   static constexpr std::chrono::minutes kKept{15};
   static constexpr std::size_t kMost = 1000;
+  using Owner = std::pair<std::string, std::string>;  // the caller, and what makes two of his requests the same
 
-  void leave(const std::string& caller, const std::string& fingerprint, Work work);
-  // Taken away with it: two that come back at once do not share it.
-  std::optional<Work> take(const std::string& caller, const std::string& fingerprint);
+  static Owner owner_of(const http::Request& request);
+  void leave(const Owner& owner, Work work);
+  // If none of it was cancelled or failed. Two that come back at once do not share it.
+  std::optional<Work> take(Jobs& jobs, const http::Request& request);
 
  private:
   struct Left {
@@ -61,11 +63,8 @@ class Abandoned {
     std::chrono::steady_clock::time_point when;
   };
   std::mutex mutex_;
-  std::multimap<std::pair<std::string, std::string>, Left> left_;
+  std::multimap<Owner, Left> left_;
 };
-
-// What makes two requests of a caller the same.
-std::string fingerprint_of(const http::Request& request);
 
 struct Waiting {
   Work work;

@@ -65,7 +65,7 @@ TEST_F(SdapiAnswers, T24ImagesAreBareBase64WithoutAGrid) {
 }
 
 TEST_F(SdapiAnswers, T25InfoIsATextOfJson) {
-  const SdapiRequest asked = request({{"prompt", "a cat"},
+  const SdapiRequest asked = request({{"prompt", "a cat <lora:detail:1>"},
                                       {"negative_prompt", "blurry"},
                                       {"seed", 5},
                                       {"batch_size", 2},
@@ -78,8 +78,8 @@ TEST_F(SdapiAnswers, T25InfoIsATextOfJson) {
       sdapi_answer(asked, {{picture_with_text(kText), 5}, {picture_with_text("b"), 6}}, models_, {}, "20260101");
   ASSERT_TRUE(answer["info"].is_string());
   const json info = json::parse(answer["info"].get<std::string>());
-  const std::pair<const char*, json> kFields[] = {{"prompt", "a cat"},
-                                                  {"all_prompts", {"a cat", "a cat"}},
+  const std::pair<const char*, json> kFields[] = {{"prompt", "a cat <lora:detail:1>"},
+                                                  {"all_prompts", {"a cat <lora:detail:1>", "a cat <lora:detail:1>"}},
                                                   {"negative_prompt", "blurry"},
                                                   {"all_negative_prompts", {"blurry", "blurry"}},
                                                   {"seed", 5},
