@@ -29,7 +29,7 @@ json renamed(const json& value, const Names& names, const std::string& pointer, 
     for (const auto& [key, inner] : value.items()) {
       const auto found = names.find(folded(key));
       const std::string name(found == names.end() ? std::string_view(key) : found->second);
-      const std::string at = pointer + "/" + name;
+      const std::string at = fmt::format("{}/{}", pointer, name);
       if (out.contains(name)) complaints.push_back({at, "is given twice"});
       out[name] = renamed(inner, names, at, complaints);
     }

@@ -203,7 +203,7 @@ void add_openai_routes(http::Router& router, const std::shared_ptr<Clients>& cli
       {"generations", OpenaiKind::generations}, {"edits", OpenaiKind::edits}, {"variations", OpenaiKind::variations}};
   for (const auto& [word, kind] : kKinds) {
     router.add({"POST", std::string("/v1/images/") + word, Scope::generate, Cost::counted,
-                [clients, kind](const http::Request& request) { return generate(kind, clients, request); }});
+                [clients, of = kind](const http::Request& request) { return generate(of, clients, request); }});
   }
   router.add({"GET", "/v1/models", Scope::read, Cost::free, [clients](const http::Request&) -> http::Answer {
                 return json_response(200, openai_models(*clients->models.known_or_none(), 0));

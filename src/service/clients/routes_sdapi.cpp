@@ -220,7 +220,8 @@ http::Response sdapi_problem(const http::Problem& problem) {
 Result<json> sdapi_body(const http::Request& request) {
   if (request.body.find_first_not_of(" \t\r\n") == std::string::npos) return json::object();
   Result<json> body = parse_json(request.body);
-  if (body && (body->is_null() || *body == "")) return json::object();
+  if (body && (body->is_null() || (body->is_string() && body->get_ref<const std::string&>().empty())))
+    return json::object();
   return body;
 }
 
