@@ -28,6 +28,12 @@ std::string to_lower(std::string_view text) {
   return lower;
 }
 
+std::string_view trimmed(std::string_view text) {
+  const std::size_t first = text.find_first_not_of(" \t");
+  if (first == std::string_view::npos) return "";
+  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
+}
+
 std::string join_with_or(std::span<const std::string> words) {
   std::string joined;
   for (std::size_t i = 0; i < words.size(); ++i) {

@@ -15,6 +15,9 @@ namespace darkroom {
 // ASCII letters only; other bytes stay.
 std::string to_lower(std::string_view text);
 
+// Without spaces and tabs at both ends.
+std::string_view trimmed(std::string_view text);
+
 // "a", "a or b", "a, b or c".
 std::string join_with_or(std::span<const std::string> words);
 

@@ -20,14 +20,6 @@ namespace fs = std::filesystem;
 constexpr std::size_t kMaxLine = 64'000'000;  // bytes of a response
 constexpr std::chrono::seconds kPatience(5);  // for a worker that should end
 
-Result<fs::path> worker_program() {
-  if (const char* path = std::getenv("DARKROOM_WORKER")) return fs::path(path);
-  std::error_code error;
-  const fs::path self = fs::read_symlink("/proc/self/exe", error);
-  if (error) return fail(ErrorCode::internal, "cannot tell where this program lies: {}", error.message());
-  return self.parent_path() / "darkroom-worker";
-}
-
 Fd take_signals() {
   std::signal(SIGPIPE, SIG_IGN);
   sigset_t signals;
@@ -39,6 +31,14 @@ Fd take_signals() {
 }
 
 }  // namespace
+
+Result<fs::path> worker_program() {
+  if (const char* path = std::getenv("DARKROOM_WORKER")) return fs::path(path);
+  std::error_code error;
+  const fs::path self = fs::read_symlink("/proc/self/exe", error);
+  if (error) return fail(ErrorCode::internal, "cannot tell where this program lies: {}", error.message());
+  return self.parent_path() / "darkroom-worker";
+}
 
 Result<WorkerClient> WorkerClient::start(const std::vector<std::string>& arguments) {
   const Result<fs::path> program = worker_program();

@@ -1,6 +1,7 @@
 // The command line's end of the protocol: starts a worker, asks it, listens.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <vector>
@@ -13,9 +14,12 @@
 
 namespace darkroom {
 
+// $DARKROOM_WORKER, or darkroom-worker beside this program.
+Result<std::filesystem::path> worker_program();
+
 class WorkerClient {
  public:
-  // Starts $DARKROOM_WORKER, or darkroom-worker beside this program. From then on SIGINT and SIGTERM are ours.
+  // Starts the worker. From then on SIGINT and SIGTERM are ours.
   static Result<WorkerClient> start(const std::vector<std::string>& arguments);
 
   WorkerClient(WorkerClient&&) = default;

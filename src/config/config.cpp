@@ -1,5 +1,6 @@
 #include "config/config.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <limits>
 #include <string_view>
@@ -18,6 +19,80 @@ using nlohmann::json;
 
 constexpr int kMaxCount = 1'000'000;
 constexpr std::uint64_t kMaxBytes = std::uint64_t{1} << 50;
+
+// What the http section's texts must be.
+auto begins_with_slash_or_is_empty() {
+  return [](const std::string& path) -> std::string {
+    const bool good = path.empty() || (path.starts_with('/') && !path.ends_with('/'));
+    return good ? "" : "must be empty, or begin with a slash and not end with one";
+  };
+}
+
+auto web_url_or_empty() {
+  return [](const std::string& url) -> std::string {
+    const bool is_web = url.starts_with("http://") || url.starts_with("https://");
+    return url.empty() || (is_web && !url.ends_with('/'))
+               ? ""
+               : "must be empty, or an http(s) URL without a slash at the end";
+  };
+}
+
+auto origins() {
+  return [](const std::vector<std::string>& list) -> std::string {
+    for (const std::string& origin : list) {
+      const std::size_t host = origin.find("://");
+      const bool good = host != std::string::npos && origin.find('/', host + 3) == std::string::npos;
+      if (origin != "null" && !good) {
+        return fmt::format("has \"{}\", which is no origin like https://example.org", origin);
+      }
+    }
+    return "";
+  };
+}
+
+auto one_of(std::vector<std::string> words) {
+  return [words = std::move(words)](const std::string& value) -> std::string {
+    const bool good = std::find(words.begin(), words.end(), value) != words.end();
+    return good ? "" : fmt::format("is \"{}\", must be {}", value, join_with_or(words));
+  };
+}
+
+void describe_http_keys(auto& visitor, auto& http) {
+  visitor.section("http", "How the service is reached.", [&](auto& in) {
+    in.key("listen", http.listen,
+           "Address and port. Beyond this machine the service asks for API keys (darkroom keys add).", not_empty());
+    in.key("insecure_no_auth", http.insecure_no_auth, "Serve anybody who reaches the service, without a key.");
+    in.key("tls_certificate", http.tls_certificate, "PEM file with the chain; empty: no TLS. SIGHUP reads it again.");
+    in.key("tls_key", http.tls_key, "PEM file.");
+    in.key("path_prefix", http.path_prefix, "Paths may begin with this: /darkroom behind a reverse proxy.",
+           begins_with_slash_or_is_empty());
+    in.key("public_url", http.public_url,
+           "What links in answers begin with, prefix included. Empty: as each client names the service.",
+           web_url_or_empty());
+    in.key("hosts", http.hosts,
+           "Names beside localhost and addresses under which the service is asked; others are refused while it asks\n"
+           "for no key (DNS rebinding).");
+    in.key("cors_origins", http.cors_origins, "Web pages that may use the service: https://lite.koboldai.net, null.",
+           origins());
+    in.key("trusted_proxies", http.trusted_proxies, "Addresses of reverse proxies whose X-Forwarded-* headers count.");
+    in.key("body_bytes", http.body_bytes, "Of one request's body.", between(1024UL, kMaxBytes));
+    in.key("header_bytes", http.header_bytes, "Of one request's head.", between(1024UL, 1'048'576UL));
+    in.key("buffered_bytes", http.buffered_bytes, "Of all requests' bodies at once.", between(1024UL, kMaxBytes));
+    in.key("connections", http.connections, "At once.", between(1, kMaxCount));
+    in.key("connections_per_address", http.connections_per_address,
+           "At once from one address other than this machine's and trusted proxies'.", between(1, kMaxCount));
+    in.key("header_time", http.header_time, "Seconds for a request's head.", between(1, 3600));
+    in.key("body_time", http.body_time, "Seconds for a request's body.", between(1, 86'400));
+    in.key("write_time", http.write_time, "Seconds for each 64 KiB of an answer.", between(1, 3600));
+    in.key("idle_time", http.idle_time, "Seconds between two requests of a connection.", between(1, 86'400));
+    in.key("longest_wait", http.longest_wait, "Seconds that a client may wait for a job in one request.",
+           between(1, 86'400));
+    in.key("threads", http.threads, "That read and write.", between(1, 256));
+    in.key("handler_threads", http.handler_threads, "That answer.", between(1, 256));
+    in.key("log_level", http.log_level, "info, warning or error; requests are info.",
+           one_of({"info", "warning", "error"}));
+  });
+}
 
 // Every key, with its meaning and its bounds: the one place.
 void describe_keys(auto& visitor, auto& config) {
@@ -63,6 +138,9 @@ void describe_keys(auto& visitor, auto& config) {
   visitor.section("service", "What keeps the jobs and starts the workers.", [&](auto& in) {
     auto& service = config.service;
     in.key("data", service.data, "The directory of the database, the pictures and what is being made.", not_empty());
+    in.key("model", service.model, "The checkpoint for requests that name none. Empty: the first by name.");
+    in.key("strict_models", service.strict_models,
+           "Whether /v1/images refuses a model that is not there; else it takes the one above, with a warning.");
     in.key("workers", service.workers, "Processes that compute side by side.", between(1, 256));
     in.key("queue", service.queue, "Jobs that may wait; more are refused.", between(1, kMaxCount));
     in.key("keep_days", service.keep_days, "Finished jobs and their pictures go after this. 0: never.",
@@ -81,7 +159,10 @@ void describe_keys(auto& visitor, auto& config) {
            "Times that a completion webhook is tried, with growing pauses.", between(1, 100));
     in.key("webhook_private", service.webhook_private,
            "Whether webhooks may lead to this machine and to private networks.");
+    in.key("drain", service.drain, "Seconds that running jobs get when the service is asked to end.",
+           between(0, 86'400));
   });
+  describe_http_keys(visitor, config.http);
 }
 
 // Reads the tree of a file.
@@ -246,6 +327,9 @@ Result<Config> load_config(const std::optional<std::string>& file, const std::ve
   if (config.limits.min_side > config.limits.max_side) {
     complaints.push_back({"limits.min_side", fmt::format("is {}, more than limits.max_side, which is {}",
                                                          config.limits.min_side, config.limits.max_side)});
+  }
+  if (config.http.tls_certificate.empty() != config.http.tls_key.empty()) {
+    complaints.push_back({"http.tls_certificate", "and http.tls_key must be given together"});
   }
   if (!complaints.empty()) return tl::unexpected(as_error(complaints));
   return config;

@@ -32,6 +32,8 @@ struct WorkerConfig {
 
 struct ServiceConfig {
   std::string data = "data";
+  std::string model;           // "": the first by name
+  bool strict_models = false;  // of OpenAI's API
   int workers = 1;
   int queue = 10'000;                         // jobs that wait
   int keep_days = 30;                         // of finished jobs; 0: forever
@@ -41,6 +43,32 @@ struct ServiceConfig {
   int restart = 60;                           // seconds, at most
   int webhook_attempts = 12;
   bool webhook_private = false;
+  int drain = 60;  // seconds
+};
+
+struct HttpConfig {
+  std::string listen = "127.0.0.1:7860";
+  bool insecure_no_auth = false;
+  std::string tls_certificate;
+  std::string tls_key;
+  std::string path_prefix;
+  std::string public_url;
+  std::vector<std::string> hosts;
+  std::vector<std::string> cors_origins;
+  std::vector<std::string> trusted_proxies;
+  std::uint64_t body_bytes = 67'108'864;
+  std::uint64_t header_bytes = 32'768;
+  std::uint64_t buffered_bytes = 1'073'741'824;
+  int connections = 1024;
+  int connections_per_address = 128;
+  int header_time = 10;  // seconds, and so on
+  int body_time = 120;
+  int write_time = 30;
+  int idle_time = 75;
+  int longest_wait = 600;
+  int threads = 2;
+  int handler_threads = 8;
+  std::string log_level = "info";
 };
 
 struct Config {
@@ -49,6 +77,7 @@ struct Config {
   OutputsConfig outputs;
   WorkerConfig worker;
   ServiceConfig service;
+  HttpConfig http;
 };
 
 // One value from outside the file, for the dotted name of a key; a list is separated by colons, as in PATH.

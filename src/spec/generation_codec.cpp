@@ -15,6 +15,7 @@ using nlohmann::json;
 // The limits of fields whose limits nobody configures.
 constexpr int kMaxSourceSide = 32'768;  // pixels, of the sizes that SDXL is told
 constexpr float kMaxUpscale = 8.0F;
+constexpr int kMaxMaskBlur = 256;         // pixels
 constexpr std::size_t kNameBytes = 4096;  // PATH_MAX
 constexpr std::size_t kWordBytes = 200;
 
@@ -225,7 +226,13 @@ void generation_fields(Io& io, auto& spec, auto& job, const Context& context) {
   const auto name = max_bytes(kNameBytes);
   const auto words = max_bytes(limits.prompt_bytes);
 
-  io.required("prompt", spec.prompt, not_empty(), words);
+  bool may_be_empty = !Io::kReading;
+  if constexpr (Io::kReading) may_be_empty = io.has("init_image");
+  if (may_be_empty) {
+    io.required("prompt", spec.prompt, words);
+  } else {
+    io.required("prompt", spec.prompt, not_empty(), words);
+  }
   io.field("negative_prompt", spec.negative_prompt, words);
   io.field("prompt_2", spec.prompt_2, words);
   io.field("negative_prompt_2", spec.negative_prompt_2, words);
@@ -234,7 +241,7 @@ void generation_fields(Io& io, auto& spec, auto& job, const Context& context) {
 
   std::string refiner = spec.refiner ? spec.refiner->model : "";
   io.object("models", [&](Io& in) {
-    in.field("base", spec.model, not_empty(), name);
+    if (Io::kReading || !spec.model.empty()) in.field("base", spec.model, not_empty(), name);
     in.field("refiner", refiner, name);
     in.field("vae", spec.vae, name);
   });
@@ -301,6 +308,13 @@ void generation_fields(Io& io, auto& spec, auto& job, const Context& context) {
 
   optional_image(io, "init_image", spec.init_image, limits);
   optional_image(io, "mask_image", spec.mask_image, limits);
+  io.object("mask", [&](Io& in) {
+    in.field("part", spec.mask.part);
+    in.field("invert", spec.mask.invert);
+    in.field("blur", spec.mask.blur, between(0, kMaxMaskBlur));
+    in.field("fill", spec.mask.fill);
+    in.field("margin", spec.mask.margin, between(0, limits.max_side));
+  });
   io.field("resize_mode", spec.resize_mode);
   io.object("extend", [&](Io& in) {
     const auto pixels = between(0, limits.max_side);
@@ -367,13 +381,14 @@ void legacy_fields(JsonReader& in, GenerationSpec& spec, const Limits& limits) {
 
 // What no single field shows.
 void check_together(JsonReader& in, const GenerationSpec& spec) {
-  if (spec.model.empty()) in.complain_at("/models/base", "is required");
+  if (spec.model.empty() && !only_enlarges(spec)) in.complain_at("/models/base", "is required");
   if (spec.refiner && spec.refiner->switch_at && spec.refiner->strength) {
     in.complain("refiner", "has both switch_at and strength; one of them says how the refiner is used");
   }
   const Extent& extend = spec.extend;
   const bool extends = extend.left + extend.top + extend.right + extend.bottom > 0;
   if (spec.mask_image && !spec.init_image) in.complain("mask_image", "needs an init_image");
+  if (spec.mask != MaskUse{} && !spec.mask_image) in.complain("mask", "needs a mask_image");
   if (extends && !spec.init_image) in.complain("extend", "needs an init_image");
 }
 

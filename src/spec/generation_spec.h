@@ -17,6 +17,8 @@ enum class Precision : std::uint8_t { automatic, float32, bfloat16, int8 };
 enum class ImageFormat : std::uint8_t { png, jpeg, webp };
 enum class PromptSyntax : std::uint8_t { plain, webui };
 enum class ResizeMode : std::uint8_t { refuse, stretch, crop, pad };
+enum class MaskPart : std::uint8_t { brightness, transparency };
+enum class MaskFill : std::uint8_t { original, surroundings, noise, nothing };
 enum class Priority : std::uint8_t { low, normal, high };
 
 constexpr auto enum_names(Precision) {
@@ -36,6 +38,15 @@ constexpr auto enum_names(PromptSyntax) {
 constexpr auto enum_names(ResizeMode) {
   using enum ResizeMode;
   return std::to_array<EnumName<ResizeMode>>({{"refuse", refuse}, {"stretch", stretch}, {"crop", crop}, {"pad", pad}});
+}
+constexpr auto enum_names(MaskPart) {
+  using enum MaskPart;
+  return std::to_array<EnumName<MaskPart>>({{"brightness", brightness}, {"transparency", transparency}});
+}
+constexpr auto enum_names(MaskFill) {
+  using enum MaskFill;
+  return std::to_array<EnumName<MaskFill>>(
+      {{"original", original}, {"surroundings", surroundings}, {"noise", noise}, {"nothing", nothing}});
 }
 constexpr auto enum_names(Priority) {
   using enum Priority;
@@ -84,6 +95,17 @@ struct ControlNetUse {
   float end = 1.0F;
   std::string type;  // Union models: canny, depth, …
   Preprocess preprocess;
+};
+
+// How mask_image is read, and what is done with it.
+struct MaskUse {
+  MaskPart part = MaskPart::brightness;  // what is white is repainted, or what is transparent
+  bool invert = false;
+  int blur = 0;                        // pixels, a Gaussian's sigma
+  MaskFill fill = MaskFill::original;  // what lies there before the first step
+  std::optional<int> margin;           // pixels around the masked part, which alone is then worked on, enlarged to
+                                       // the picture's size; absent: the whole picture is
+  bool operator==(const MaskUse&) const = default;
 };
 
 struct EmbeddingUse {
@@ -152,8 +174,8 @@ constexpr int kMinVaeTile = 16;  // latents
 
 struct GenerationSpec {
   // Models, by path or name.
-  std::string model;
-  std::string vae;  // "": the model's own
+  std::string model;  // "": see only_enlarges()
+  std::string vae;    // "": the model's own
   std::optional<RefinerUse> refiner;
   std::vector<LoraUse> loras;
   std::vector<ControlNetUse> controlnets;
@@ -161,7 +183,7 @@ struct GenerationSpec {
   std::vector<EmbeddingUse> embeddings;
 
   // Words.
-  std::string prompt;
+  std::string prompt;                          // empty only with an init_image
   std::optional<std::string> negative_prompt;  // absent: zero embeddings where the model says so; "" is encoded
   std::optional<std::string> prompt_2;         // second text encoder; absent: prompt
   std::optional<std::string> negative_prompt_2;
@@ -189,8 +211,9 @@ struct GenerationSpec {
 
   // A picture to start from.
   std::optional<ImageSource> init_image;
-  std::optional<ImageSource> mask_image;  // white is repainted
-  Extent extend;                          // outpainting: pixels added around init_image
+  std::optional<ImageSource> mask_image;
+  MaskUse mask;
+  Extent extend;  // outpainting: pixels added around init_image
   ResizeMode resize_mode = ResizeMode::refuse;
   float strength = 0.8F;  // 0…1
 
@@ -204,6 +227,11 @@ struct GenerationSpec {
   int vae_tile = 0;  // latent tile side, at least kMinVaeTile; 0: tile only where memory demands it
   OutputChoice output;
 };
+
+// A picture that is enlarged as it is, which needs no model but the upscaler's.
+inline bool only_enlarges(const GenerationSpec& spec) {
+  return spec.init_image && spec.strength == 0.0F && spec.upscale && spec.model.empty();
+}
 
 // How the job is to be treated, whatever it makes.
 struct JobOptions {

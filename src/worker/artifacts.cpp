@@ -5,10 +5,10 @@
 #include <unistd.h>
 
 #include "base/atomic_file.h"
+#include "base/inside.h"
 #include "base/text.h"
 #include "engine/image/codec.h"
-#include "engine/image/infotext.h"
-#include "base/inside.h"
+#include "metadata/infotext.h"
 
 namespace darkroom {
 namespace {
@@ -146,14 +146,14 @@ std::string parameters_text(const GenerationSpec& spec, const engine::GeneratedP
   // What the prompt made; an upscaled picture is larger.
   const int width = spec.upscale ? spec.width : picture.width;
   const int height = spec.upscale ? spec.height : picture.height;
-  engine::Infotext info{.prompt = spec.prompt,
-                        .negative_prompt = spec.negative_prompt.value_or(""),
-                        .settings = {{"Steps", fmt::to_string(spec.steps)},
-                                     {"Sampler", scheduler},
-                                     {"CFG scale", fmt::to_string(spec.guidance_scale)},
-                                     {"Seed", fmt::to_string(picture.seed)},
-                                     {"Size", fmt::format("{}x{}", width, height)},
-                                     {"Model", fs::path(spec.model).stem().string()}}};
+  Infotext info{.prompt = spec.prompt,
+                .negative_prompt = spec.negative_prompt.value_or(""),
+                .settings = {{"Steps", fmt::to_string(spec.steps)},
+                             {"Sampler", scheduler},
+                             {"CFG scale", fmt::to_string(spec.guidance_scale)},
+                             {"Seed", fmt::to_string(picture.seed)},
+                             {"Size", fmt::format("{}x{}", width, height)},
+                             {"Model", fs::path(spec.model).stem().string()}}};
   if (!spec.vae.empty()) info.settings.emplace_back("VAE", fs::path(spec.vae).filename().string());
   if (spec.init_image) info.settings.emplace_back("Denoising strength", fmt::to_string(spec.strength));
   // compat(webui): counts from the last layer, and SDXL's penultimate one is 2.

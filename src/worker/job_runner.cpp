@@ -40,7 +40,7 @@ tl::expected<GenerationSpec, Refusal> resolve_files(const GenerationSpec& spec, 
     if (!image.path.empty()) settle(image.path, pointer, outputs.find_input(image.path));
   };
 
-  model(ModelRole::checkpoint, found.model, "/models/base");
+  if (!only_enlarges(found)) model(ModelRole::checkpoint, found.model, "/models/base");
   if (found.refiner) model(ModelRole::checkpoint, found.refiner->model, "/models/refiner");
   if (!found.vae.empty()) model(ModelRole::vae, found.vae, "/models/vae");
   for (std::size_t i = 0; i < found.loras.size(); ++i) {

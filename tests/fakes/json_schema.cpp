@@ -30,7 +30,7 @@ class Validator {
 
   void check(const json& schema, const json& value, const std::string& at) {
     static const std::set<std::string> kAnnotations = {"$schema",     "$id",     "$defs", "title",
-                                                       "description", "default", "then",  "else"};
+                                                       "description", "default", "format", "then",  "else"};
     for (const auto& [keyword, argument] : schema.items()) {
       if (!kAnnotations.contains(keyword)) keyword_of(schema, keyword, argument, value, at);
     }

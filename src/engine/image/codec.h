@@ -1,12 +1,10 @@
-// Picture files in and out: PNG (libpng), JPEG (libjpeg-turbo), WebP (libwebp), and the generation parameters they
-// carry where AUTOMATIC1111's webui writes them: a PNG text chunk "parameters", Exif's UserComment in JPEG and WebP.
+// Picture files in and out: PNG (libpng), JPEG (libjpeg-turbo), WebP (libwebp). The generation parameters go where
+// metadata/picture_file.h reads them.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <span>
-#include <string>
 #include <string_view>
 #include <vector>
 
@@ -29,9 +27,6 @@ struct DecodeLimits {
 // Errors: invalid_argument past a limit; corrupt_data for a damaged or cut file and for other formats; unsupported for
 // animated WebP and CMYK JPEG.
 Result<Image> decode_image(std::span<const std::byte> file, const DecodeLimits& limits = {});
-
-// The parameters text of a file, in UTF-8; absent: it carries none. Error: corrupt_data.
-Result<std::optional<std::string>> read_parameters(std::span<const std::byte> file);
 
 // `parameters` is UTF-8 and written when not empty. Errors: invalid_argument for an empty picture, text that is not
 // UTF-8, and what the format cannot hold; the limit is named.

@@ -6,8 +6,10 @@
 
 #include <turbojpeg.h>
 
-#include "engine/image/exif.h"
 #include "engine/image/formats.h"
+#include "metadata/exif.h"
+#include "metadata/infotext.h"
+#include "metadata/picture_file.h"
 
 namespace darkroom::engine {
 namespace {
@@ -27,25 +29,6 @@ struct Free {
 
 const unsigned char* data_of(std::span<const std::byte> bytes) {
   return reinterpret_cast<const unsigned char*>(bytes.data());
-}
-
-// The Exif block, without its prefix; empty: none. Walks the segments up to the pixels.
-std::span<const std::byte> find_exif(std::span<const std::byte> file) {
-  const auto byte = [&](std::size_t i) { return std::to_integer<unsigned>(file[i]); };
-  std::size_t at = 2;
-  while (at + 4 <= file.size() && byte(at) == 0xFF && byte(at + 1) != 0xDA) {
-    if (byte(at + 1) == 0xFF) {  // a fill byte
-      ++at;
-      continue;
-    }
-    const std::size_t length = byte(at + 2) << 8U | byte(at + 3);
-    if (length < 2 || length > file.size() - at - 2) break;
-    const auto payload = file.subspan(at + 4, length - 2);
-    const std::string_view text(reinterpret_cast<const char*>(payload.data()), payload.size());
-    if (byte(at + 1) == 0xE1 && text.starts_with(kExifPrefix)) return payload.subspan(kExifPrefix.size());
-    at += 2 + length;
-  }
-  return {};
 }
 
 }  // namespace
@@ -80,13 +63,9 @@ Result<Decoded> decode_jpeg(std::span<const std::byte> file, const DecodeLimits&
   return decoded;
 }
 
-Result<std::optional<std::string>> read_jpeg_parameters(std::span<const std::byte> file) {
-  return read_exif(find_exif(file)).user_comment;
-}
-
 Result<Bytes> encode_jpeg(const Image& image, int quality, std::string_view parameters) {
   if (const auto ok = check_encodable("JPEG", image, kMaxSide, quality); !ok) return tl::unexpected(ok.error());
-  if (const auto ok = check_parameters(parameters); !ok) return tl::unexpected(ok.error());
+  if (const auto ok = check_parameters_text(parameters); !ok) return tl::unexpected(ok.error());
   if (image.channels == 4) {
     return fail(ErrorCode::invalid_argument, "a picture with alpha cannot be written as JPEG, which has none");
   }

@@ -9,8 +9,9 @@
 
 #include <png.h>
 
-#include "engine/image/exif.h"
 #include "engine/image/formats.h"
+#include "metadata/exif.h"
+#include "metadata/infotext.h"
 
 namespace darkroom::engine {
 namespace {
@@ -92,53 +93,22 @@ bool read_pixels(Reader& reader) {
   return true;
 }
 
-struct Chunk {
-  std::string_view type;
-  std::span<const std::byte> bytes;  // with its length, type and checksum
-};
-
-// All up to IEND. Each lies within the file: libpng would take as much memory as a chunk claims to need, up to 2 GiB.
-Result<std::vector<Chunk>> chunks_of(std::span<const std::byte> file) {
+// Whether each chunk up to IEND lies within the file: libpng would take as much memory as one claims to need, up to 2
+// GiB.
+Result<void> check_chunks(std::span<const std::byte> file) {
   constexpr std::size_t kFrame = 12;  // length, type, checksum
-  std::vector<Chunk> chunks;
   auto left = file.subspan(kSignatureBytes);
-  do {
+  while (true) {
     const std::size_t size =
         left.size() < kFrame ? kFrame : kFrame + png_get_uint_32(reinterpret_cast<png_const_bytep>(left.data()));
     if (size > left.size()) return fail(ErrorCode::corrupt_data, "the PNG file is damaged: it ends inside a chunk");
-    chunks.push_back({{reinterpret_cast<const char*>(left.data()) + 4, 4}, left.first(size)});
+    if (std::memcmp(left.data() + 4, "IEND", 4) == 0) return {};
     left = left.subspan(size);
-  } while (chunks.back().type != "IEND");
-  return chunks;
-}
-
-// The file with an empty IDAT in the place of its pixels, which libpng stops at: all texts come before it, also those
-// that followed the pixels.
-Bytes without_pixels(std::span<const std::byte> file, const std::vector<Chunk>& chunks) {
-  Bytes out(file.begin(), file.begin() + kSignatureBytes);
-  for (const auto& [type, bytes] : chunks) {
-    if (type != "IDAT" && type != "IEND") out.insert(out.end(), bytes.begin(), bytes.end());
   }
-  for (const char c : std::string_view("\0\0\0\0IDAT", 8)) out.push_back(static_cast<std::byte>(c));
-  return out;
 }
 
 bool is_ascii(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
-}
-
-std::string utf8_from_latin1(std::string_view latin1) {
-  std::string utf8;
-  for (const char c : latin1) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x80) {
-      utf8 += c;
-    } else {
-      utf8 += static_cast<char>(0xC0 | byte >> 6);
-      utf8 += static_cast<char>(0x80 | (byte & 0x3F));
-    }
-  }
-  return utf8;
 }
 
 struct Writer {
@@ -199,7 +169,7 @@ bool write(Writer& writer, const Image& image) {
 }  // namespace
 
 Result<Decoded> decode_png(std::span<const std::byte> file, const DecodeLimits& limits) {
-  if (const auto chunks = chunks_of(file); !chunks) return tl::unexpected(chunks.error());
+  if (const auto whole = check_chunks(file); !whole) return tl::unexpected(whole.error());
   Reader reader(file);
   if (!read_info(reader)) return reader.damaged();
   const png_uint_32 width = png_get_image_width(reader.png, reader.info);
@@ -218,27 +188,9 @@ Result<Decoded> decode_png(std::span<const std::byte> file, const DecodeLimits& 
   return decoded;
 }
 
-Result<std::optional<std::string>> read_png_parameters(std::span<const std::byte> file) {
-  const auto chunks = chunks_of(file);
-  if (!chunks) return tl::unexpected(chunks.error());
-  const Bytes head = without_pixels(file, *chunks);
-  Reader reader(head);
-  if (!read_info(reader)) return reader.damaged();
-  png_textp texts = nullptr;
-  int count = 0;
-  png_get_text(reader.png, reader.info, &texts, &count);
-  for (int i = 0; i < count; ++i) {
-    if (std::string_view(texts[i].key) != kKeyword) continue;
-    const bool international = texts[i].compression >= PNG_ITXT_COMPRESSION_NONE;
-    const std::string_view text(texts[i].text, international ? texts[i].itxt_length : texts[i].text_length);
-    return international ? std::string(text) : utf8_from_latin1(text);
-  }
-  return std::nullopt;
-}
-
 Result<Bytes> encode_png(const Image& image, std::string_view parameters) {
   if (const auto ok = check_encodable("PNG", image, kMaxSide); !ok) return tl::unexpected(ok.error());
-  if (const auto ok = check_parameters(parameters); !ok) return tl::unexpected(ok.error());
+  if (const auto ok = check_parameters_text(parameters); !ok) return tl::unexpected(ok.error());
   Writer writer;
   writer.text = parameters;
   if (!write(writer, image)) return fail(ErrorCode::internal, "cannot write the picture as PNG: {}", writer.message);

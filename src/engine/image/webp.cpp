@@ -6,8 +6,10 @@
 #include <webp/encode.h>
 #include <webp/mux.h>
 
-#include "engine/image/exif.h"
 #include "engine/image/formats.h"
+#include "metadata/exif.h"
+#include "metadata/infotext.h"
+#include "metadata/picture_file.h"
 
 namespace darkroom::engine {
 namespace {
@@ -24,15 +26,6 @@ using Mux = std::unique_ptr<WebPMux, DestroyMux>;
 
 WebPData data_of(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()};
-}
-
-// The EXIF chunk's content; nothing where there is none or the file's structure cannot be read.
-Exif find_exif(std::span<const std::byte> file) {
-  const WebPData data = data_of(file);
-  const Mux mux{WebPMuxCreate(&data, 0)};
-  WebPData chunk{};
-  if (!mux || WebPMuxGetChunk(mux.get(), "EXIF", &chunk) != WEBP_MUX_OK) return {};
-  return read_exif({reinterpret_cast<const std::byte*>(chunk.bytes), chunk.size});
 }
 
 struct Picture : WebPPicture {
@@ -76,19 +69,15 @@ Result<Decoded> decode_webp(std::span<const std::byte> file, const DecodeLimits&
   if (decode(data.bytes, data.size, pixels.data(), pixels.size(), stride) == nullptr) {
     return fail(ErrorCode::corrupt_data, "the WebP file is damaged or cut off");
   }
-  decoded.orientation = find_exif(file).orientation;
+  decoded.orientation = read_exif(find_exif(file)).orientation;
   return decoded;
-}
-
-Result<std::optional<std::string>> read_webp_parameters(std::span<const std::byte> file) {
-  return find_exif(file).user_comment;
 }
 
 Result<Bytes> encode_webp(const Image& image, int quality, std::string_view parameters) {
   if (const auto ok = check_encodable("WebP", image, WEBP_MAX_DIMENSION, quality); !ok) {
     return tl::unexpected(ok.error());
   }
-  if (const auto ok = check_parameters(parameters); !ok) return tl::unexpected(ok.error());
+  if (const auto ok = check_parameters_text(parameters); !ok) return tl::unexpected(ok.error());
   WebPConfig config;
   if (WebPConfigPreset(&config, WEBP_PRESET_DEFAULT, static_cast<float>(quality)) == 0 ||
       (quality == kLosslessQuality && WebPConfigLosslessPreset(&config, kLosslessLevel) == 0)) {

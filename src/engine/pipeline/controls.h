@@ -31,7 +31,7 @@ struct Control {
   std::shared_ptr<ControlNetModel> model;
   ControlNetUse use;
   int type = 0;  // of a Union model: which kind of picture
-  Image map;  // RGB
+  Image map;     // RGB
 };
 
 // Reads and preprocesses the pictures; models: one a use. Throws Failure naming the field.

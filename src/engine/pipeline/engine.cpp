@@ -12,8 +12,8 @@
 #include "engine/pipeline/model_cache.h"
 #include "engine/pipeline/source_pictures.h"
 #include "engine/pipeline/upscale.h"
-#include "engine/sampling/registry.h"
 #include "engine/weights/inspect.h"
+#include "spec/scheduler_names.h"
 
 namespace darkroom::engine {
 namespace {
@@ -123,6 +123,12 @@ Engine::Engine(const EngineOptions& options) : state_(std::make_unique<State>(op
 Engine::~Engine() = default;
 
 GenerationResult Engine::generate(const GenerationSpec& spec, ProgressSink& progress, const CancelToken& cancel) {
+  if (only_enlarges(spec)) {
+    GenerationResult enlarged;
+    enlarged.pictures.push_back(upscale(*spec.init_image, *spec.upscale, progress, cancel));
+    enlarged.device = device();
+    return enlarged;
+  }
   StageClock clock(progress);
   clock.begin("load");
   cancel.throw_if_cancelled();
@@ -130,9 +136,9 @@ GenerationResult Engine::generate(const GenerationSpec& spec, ProgressSink& prog
   GenerationResult result;
   {
     const JobModels models = state_->models_for(spec, types);
-    AdapterReport adapters = models.base->adapters.wear(
-        models.base->adapted_networks(), spec.loras,
-        {.threads = state_->threads, .before_each = [&] { cancel.throw_if_cancelled(); }});
+    AdapterReport adapters =
+        models.base->adapters.wear(models.base->adapted_networks(), spec.loras,
+                                   {.threads = state_->threads, .before_each = [&] { cancel.throw_if_cancelled(); }});
     result = darkroom::engine::generate(models, spec, clock, cancel);
     result.loaded_loras = std::move(adapters.loaded);
     result.warnings.insert(result.warnings.begin(), adapters.warnings.begin(), adapters.warnings.end());

@@ -11,7 +11,7 @@
 #include "engine/pipeline/denoise.h"
 #include "engine/pipeline/source_pictures.h"
 #include "engine/pipeline/vae_tiles.h"
-#include "engine/sampling/registry.h"
+#include "spec/scheduler_names.h"
 
 namespace darkroom::engine {
 namespace {
@@ -48,12 +48,13 @@ std::vector<std::uint64_t> picture_seeds(const GenerationSpec& spec) {
   return seeds;
 }
 
-// The picture's latents as they are where a network sees it: 1 where a mask of pixels is white. Nearest, as diffusers.
+// 1 where a mask of pixels is white, by the nearest pixel as in diffusers; between 0 and 1 where it is blurred.
 std::vector<float> latent_mask(const std::optional<Image>& mask, const LatentShape& shape) {
   std::vector<float> values;
   for (int y = 0; y < shape.height; ++y) {
     for (int x = 0; x < shape.width; ++x) {
-      values.push_back(!mask || mask->row(y * kLatentPixels)[x * kLatentPixels] != 0 ? 1.0F : 0.0F);
+      const int white = mask ? mask->row(y * kLatentPixels)[x * kLatentPixels] : 255;
+      values.push_back(static_cast<float>(white) / 255.0F);
     }
   }
   return values;
@@ -63,7 +64,7 @@ std::vector<float> latent_mask(const std::optional<Image>& mask, const LatentSha
 std::vector<float> without_masked(const Image& picture, const std::optional<Image>& mask) {
   std::vector<float> values = to_signed_floats(picture);
   for (std::size_t i = 0; i < values.size(); ++i) {
-    if (!mask || mask->pixels[i / 3] != 0) values[i] = 0.0F;
+    if (!mask || mask->pixels[i / 3] >= 128) values[i] = 0.0F;
   }
   return values;
 }
@@ -108,6 +109,7 @@ class Generation {
   std::vector<float> first_noise(const LatentShape& shape);
   std::vector<float> sample_picture(const std::vector<float>& pixels, const LatentShape& shape);
   void start_from_picture(Run& run);
+  void fill_masked(std::vector<float>& latents, const LatentShape& shape) const;
   Repaint repaint_of(const LatentShape& shape, std::vector<float> original, std::vector<float> noise);
   std::vector<float> enlarged(const LatentShape& to);
   Image decode_one(int picture, const LatentShape& shape);
@@ -302,6 +304,10 @@ void Generation::decode() {
   models_.base->unet_network->backend().trim();  // the decoder asks for other sizes than the UNet
   for (int i = 0; i < spec_.batch_size; ++i) {
     Image image = decode_one(i, shape());
+    if (sources_ && sources_->surroundings) {
+      const auto& [whole, mask, area] = *sources_->surroundings;
+      image = put_back(whole, mask, area, image);
+    }
     result_.pictures.push_back({.seed = seeds_[static_cast<std::size_t>(i)],
                                 .width = image.width,
                                 .height = image.height,
@@ -369,6 +375,7 @@ void Generation::start_from_picture(Run& run) {
   if (!from_noise || !by_unet) original = sample_picture(to_signed_floats(sources_->init), run.shape);
   std::vector<float> noise = first_noise(run.shape);
   latents_ = noise;
+  if (sources_ && sources_->mask && !original.empty()) fill_masked(original, run.shape);
   if (from_noise) {
     for (float& value : latents_) value *= run.scheduler->init_noise_sigma();
   } else {
@@ -376,6 +383,20 @@ void Generation::start_from_picture(Run& run) {
   }
   if (by_unet) original.clear();
   if (repaints()) repaint_ = repaint_of(run.shape, std::move(original), std::move(noise));
+}
+
+// Puts noise or nothing where a request wants to begin with that.
+void Generation::fill_masked(std::vector<float>& latents, const LatentShape& shape) const {
+  if (spec_.mask.fill != MaskFill::noise && spec_.mask.fill != MaskFill::nothing) return;
+  std::vector<float> filling(latents.size());
+  // compat(webui): the seeds' first noise, which is also what is added.
+  if (spec_.mask.fill == MaskFill::noise) PictureNoise(seeds_, shape).fill(filling);
+  const std::vector<float> mask = latent_mask(sources_->mask, shape);
+  const auto channels = static_cast<std::size_t>(shape.channels);
+  for (std::size_t i = 0; i < latents.size(); ++i) {
+    const float white = mask[i / channels % mask.size()];
+    latents[i] += white * (filling[i] - latents[i]);
+  }
 }
 
 // original: empty for a UNet that is told what to keep.

@@ -36,6 +36,39 @@ Image fit(const Image& picture, const Size& size, ResizeMode mode, std::string_v
   DR_ASSERT(false);
 }
 
+namespace {
+
+// What a mask's picture says, as gray: its brightness, or where it is transparent.
+Image mask_of(const Image& picture, const MaskUse& use) {
+  Image mask = to_gray(picture);
+  if (use.part == MaskPart::transparency) {
+    for (std::size_t i = 0; i < mask.pixels.size(); ++i) {
+      mask.pixels[i] = picture.channels == 4 ? static_cast<std::uint8_t>(255 - picture.pixels[4 * i + 3]) : 0;
+    }
+  }
+  if (use.invert) {
+    for (std::uint8_t& value : mask.pixels) value = static_cast<std::uint8_t>(255 - value);
+  }
+  return mask;
+}
+
+// Black or white, and blurred where asked for.
+Image finished(const Image& mask, const MaskUse& use) {
+  const Image sharp = binarize(mask);
+  return use.blur > 0 ? gaussian_blur(sharp, static_cast<float>(use.blur)) : sharp;
+}
+
+// The masked part alone, as large as what is worked at.
+SourcePictures masked_part(const Image& init, const Image& mask, const GenerationSpec& spec) {
+  const Size size{.width = spec.width, .height = spec.height};
+  const Area area = masked_area(mask, *spec.mask.margin, size);
+  return {.init = resize(cut_out(init, area), size.width, size.height),
+          .mask = resize(cut_out(mask, area), size.width, size.height),
+          .surroundings = Surroundings{.whole = init, .mask = mask, .area = area}};
+}
+
+}  // namespace
+
 std::optional<SourcePictures> read_source_pictures(const GenerationSpec& spec) {
   if (!spec.init_image) return std::nullopt;
   const Size size{.width = spec.width, .height = spec.height};
@@ -46,21 +79,30 @@ std::optional<SourcePictures> read_source_pictures(const GenerationSpec& spec) {
   const Image init = to_rgb(read_picture(*spec.init_image, "init_image"));
   std::optional<Image> mask;
   if (spec.mask_image) {
-    mask = to_gray(read_picture(*spec.mask_image, "mask_image"));
-    // What is extended is the picture as it was given, which the mask then has to cover.
-    if (extends) mask = fit(*mask, {init.width, init.height}, spec.resize_mode, "mask_image");
+    mask = mask_of(read_picture(*spec.mask_image, "mask_image"), spec.mask);
+    // What is extended or cut is the picture as it was given, which the mask then has to cover.
+    if (extends || spec.mask.margin) mask = fit(*mask, {init.width, init.height}, spec.resize_mode, "mask_image");
   }
   if (extends) mask = extend_mask(mask ? *mask : Image(init.width, init.height, 1), margins);
-  SourcePictures sources{.init = fit(extends ? extend_picture(init, margins) : init, size, spec.resize_mode,
-                                     extends ? "the extended init_image" : "init_image"),
-                         .mask = std::nullopt};
-  if (mask) sources.mask = binarize(fit(*mask, size, spec.resize_mode, "mask_image"));
+  const Image picture = extends ? extend_picture(init, margins) : init;
+  SourcePictures sources;
+  if (mask && spec.mask.margin) {
+    sources = masked_part(picture, finished(*mask, spec.mask), spec);
+  } else {
+    sources.init = fit(picture, size, spec.resize_mode, extends ? "the extended init_image" : "init_image");
+    if (mask) sources.mask = finished(fit(*mask, size, spec.resize_mode, "mask_image"), spec.mask);
+  }
+  if (sources.mask && spec.mask.fill == MaskFill::surroundings) {
+    sources.init = fill_from_surroundings(sources.init, *sources.mask);
+  }
   return sources;
 }
 
 SourcePictures resized(const SourcePictures& sources, const Size& size) {
-  SourcePictures result{.init = resize(sources.init, size.width, size.height), .mask = std::nullopt};
-  if (sources.mask) result.mask = binarize(resize(*sources.mask, size.width, size.height));
+  SourcePictures result{.init = resize(sources.init, size.width, size.height),
+                        .mask = std::nullopt,
+                        .surroundings = sources.surroundings};
+  if (sources.mask) result.mask = resize(*sources.mask, size.width, size.height);
   return result;
 }
 

@@ -66,6 +66,8 @@ std::string sha256(std::string_view bytes) {
   return hash.finish();
 }
 
+std::string sha256_hex(std::string_view bytes) { return to_hex(sha256(bytes)); }
+
 Result<std::string> sha256_of_file(int fd) {
   Sha256 hash;
   std::array<char, 1 << 16> buffer;
@@ -86,6 +88,10 @@ std::string hmac_sha256(std::string_view key, std::string_view bytes) {
                                            reinterpret_cast<unsigned char*>(digest.data()), &size);
   DR_ASSERT(done != nullptr && size == digest.size());
   return digest;
+}
+
+bool equal_in_constant_time(std::string_view a, std::string_view b) {
+  return a.size() == b.size() && ::CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
 }
 
 bool is_hmac_sha256(std::string_view hmac, std::string_view key, std::string_view bytes) {

@@ -8,8 +8,9 @@ namespace {
 // Part of the workers that may load at the same time.
 constexpr std::size_t kLoadingPart = 4;
 
+// A job that needs no model, "", is at home everywhere.
 bool is_warm(const WorkerSight& worker, const std::string& model) {
-  return std::find(worker.warm.begin(), worker.warm.end(), model) != worker.warm.end();
+  return model.empty() || std::find(worker.warm.begin(), worker.warm.end(), model) != worker.warm.end();
 }
 
 struct Copies {
@@ -20,7 +21,7 @@ struct Copies {
 Copies copies_of(const std::string& model, const std::vector<WorkerSight>& workers) {
   Copies copies;
   for (const WorkerSight& worker : workers) {
-    if (worker.loading == model) {
+    if (!model.empty() && worker.loading == model) {
       ++copies.loading;
     } else if (is_warm(worker, model)) {
       ++copies.warm;

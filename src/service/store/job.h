@@ -43,11 +43,18 @@ struct Webhook {
   std::string secret_id;  // which secret signs the message; "": it is not signed
 };
 
+// What a key's quotas still allow; held where the job is admitted, so that many requests at once cannot pass together.
+struct Allowance {
+  std::optional<int> unfinished;  // jobs of this caller that are not finished, this one included
+  std::optional<int> pictures;    // of this job
+};
+
 struct Submission {
   GenerationSpec spec;                // names unresolved; the seed is fixed
   JobOptions options;                 // Priority is the class: high, normal and low share 16 : 4 : 1
   std::vector<std::string> warnings;  // of decoding: they come before the worker's in JobView::warnings
   Caller caller;
+  Allowance allowance;
   // The same token of the same key answers with the job that it made first. "": none.
   std::string idempotency_token;
   Webhook webhook;

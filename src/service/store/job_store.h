@@ -137,7 +137,7 @@ class JobStore {
   JobStore& operator=(const JobStore&) = delete;
   virtual ~JobStore() = default;
 
-  // Job, spec, idempotency row and fair tag at once. Errors: overloaded (max_queued), conflict (the token is another
+  // Job, spec, idempotency row and fair tag at once. Errors: overloaded (max_queued, the allowance), conflict (the token is another
   // request's).
   virtual Result<Admitted> admit(const Admission& admission) = 0;
   // One entry a model that has jobs queued, by (band, start tag).

@@ -50,6 +50,7 @@ class SqliteStore final : public JobStore {
   double advance_flow(const Caller& caller, Priority priority, double span);
   void insert_job(const Admission& admission, double start_tag, double span, const std::string& spec);
   std::optional<std::string> claim_row(const ClaimRequest& request);
+  Result<void> check_allowance(const Submission& submission);
   void shift_backlog(std::string_view model, int jobs, double cost);
   void queue_again(std::string_view job);
   bool end(const Ending& ending, JobStatus from);

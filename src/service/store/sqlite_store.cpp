@@ -85,6 +85,7 @@ Result<Admitted> SqliteStore::admit(const Admission& admission) {
     Result<std::optional<Admitted>> repeated = find_repeated(admission);
     if (!repeated) return tl::unexpected(repeated.error());
     if (*repeated) return std::move(**repeated);
+    if (Result<void> allowed = check_allowance(submission); !allowed) return tl::unexpected(allowed.error());
     Query waiting(db_, "SELECT COALESCE(SUM(jobs), 0) FROM backlogs");
     waiting.next();
     if (waiting.integer(0) >= static_cast<std::int64_t>(admission.max_queued)) {
@@ -99,6 +100,20 @@ Result<Admitted> SqliteStore::admit(const Admission& admission) {
     DR_ASSERT(view.has_value());
     return Admitted{std::move(*view), false};
   });
+}
+
+Result<void> SqliteStore::check_allowance(const Submission& submission) {
+  const Allowance& allowance = submission.allowance;
+  if (allowance.pictures && submission.spec.batch_size > *allowance.pictures) {
+    return fail(ErrorCode::overloaded, "the request asks for {} pictures, {} are left of the key's quota for today",
+                submission.spec.batch_size, *allowance.pictures);
+  }
+  if (!allowance.unfinished) return {};
+  Query unfinished(db_, "SELECT COUNT(*) FROM jobs WHERE caller = ? AND finished IS NULL", submission.caller.key);
+  unfinished.next();
+  if (unfinished.integer(0) < *allowance.unfinished) return {};
+  return fail(ErrorCode::overloaded, "the key has {} unfinished jobs, at most {} are allowed", unfinished.integer(0),
+              *allowance.unfinished);
 }
 
 void SqliteStore::shift_backlog(std::string_view model, int jobs, double cost) {

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "engine/image/codec.h"
+#include "metadata/picture_file.h"
 
 namespace darkroom::engine {
 

@@ -1,6 +1,7 @@
 // What steers a picture where there is no reference vector: held against an independent way to the same picture.
 #include <cmath>
 #include <fstream>
+#include <set>
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -151,6 +152,80 @@ TEST_F(Steering, WhatTheMaskLeavesKeepsItsLatents) {
     }
   }
   EXPECT_TRUE(right_differs);
+}
+
+TEST_F(Steering, AMaskMayBeInvertedTransparentOrBlurred) {
+  GenerationSpec spec = plain();
+  spec.init_image = source(Image(128, 96, 3));
+  spec.mask_image = source(half_mask(128, 96));
+  const std::vector<std::uint8_t> right = pixels(spec);
+  Image other_half = half_mask(128, 96);
+  for (std::uint8_t& value : other_half.pixels) value = static_cast<std::uint8_t>(255 - value);
+  spec.mask_image = source(other_half);
+  spec.mask.invert = true;
+  EXPECT_EQ(pixels(spec), right);
+
+  Image see_through(128, 96, 4);  // its right half is not there
+  for (int y = 0; y < 96; ++y) {
+    for (int x = 0; x < 64; ++x) see_through.row(y)[4 * x + 3] = 255;
+  }
+  spec.mask_image = source(see_through);
+  spec.mask = {.part = MaskPart::transparency};
+  EXPECT_EQ(pixels(spec), right);
+  spec.mask.blur = 8;
+  EXPECT_NE(pixels(spec), right);
+}
+
+TEST_F(Steering, WhatIsRepaintedMayBeginWithOtherThings) {
+  GenerationSpec spec = plain();
+  Image colours(128, 96, 3);
+  for (std::size_t i = 0; i < colours.pixels.size(); ++i) colours.pixels[i] = static_cast<std::uint8_t>(i * 7 % 251);
+  spec.init_image = source(colours);
+  spec.mask_image = source(half_mask(128, 96));
+  std::set<std::vector<std::uint8_t>> different;
+  for (const MaskFill fill : {MaskFill::original, MaskFill::surroundings, MaskFill::noise, MaskFill::nothing}) {
+    spec.mask.fill = fill;
+    different.insert(pixels(spec));
+  }
+  EXPECT_EQ(different.size(), 4U);
+}
+
+TEST_F(Steering, TheMaskedPartAloneIsPaintedLargeAndPutBack) {
+  GenerationSpec spec = plain();
+  Image wide(512, 384, 3);
+  std::ranges::fill(wide.pixels, std::uint8_t{90});
+  Image spot(512, 384, 1);
+  for (int y = 200; y < 250; ++y) std::fill(spot.row(y) + 300, spot.row(y) + 360, std::uint8_t{255});
+  spec.init_image = source(wide);
+  spec.mask_image = source(spot);
+  spec.mask.margin = 16;
+  const Image got = image_of(run(spec).pictures.at(0));
+  ASSERT_EQ(got.width, 512);
+  ASSERT_EQ(got.height, 384);
+  bool changed = false;
+  for (int y = 0; y < 384; ++y) {
+    for (int x = 0; x < 512; ++x) {
+      const bool masked = spot.row(y)[x] != 0;
+      if (!masked) {
+        ASSERT_EQ(got.row(y)[3 * x], 90) << x << ", " << y;
+      }
+      changed = changed || (masked && got.row(y)[3 * x] != 90);
+    }
+  }
+  EXPECT_TRUE(changed);
+  spec.mask_image = source(Image(512, 384, 1));
+  EXPECT_NE(failure_of(spec).find("nothing in it is masked"), std::string::npos);
+}
+
+TEST_F(Steering, APictureIsEnlargedWithoutAModel) {
+  GenerationSpec spec;
+  spec.prompt = "";
+  spec.init_image = source(half_mask(40, 30));
+  spec.strength = 0.0F;
+  spec.upscale = UpscaleUse{.model = "lanczos", .factor = 2.0F};
+  const GeneratedPicture large = run(spec).pictures.at(0);
+  EXPECT_EQ(large.width, 80);
+  EXPECT_EQ(large.height, 60);
 }
 
 TEST_F(Steering, ExtendingEqualsAPictureAndMaskExtendedByHand) {

@@ -58,5 +58,12 @@ TEST(Schedule, ChoosesByTheRule) {
   }
 }
 
+// Enlarging a picture needs none; an idle worker must not pass for one that is loading it.
+TEST(Schedule, GivesAJobThatNeedsNoModelToAnyWorker) {
+  const std::vector<WorkerSight> workers = {worker({"a"}), worker({}, "x"), worker({}), worker({})};
+  EXPECT_EQ(choose_model({.queues = {queue("", 2)}, .workers = workers, .load_seconds = kLoad}, 0), "");
+  EXPECT_EQ(choose_model({.queues = {queue("", 1), queue("a", 2)}, .workers = workers, .load_seconds = kLoad}, 0), "");
+}
+
 }  // namespace
 }  // namespace darkroom

@@ -205,6 +205,7 @@ class RequestSchema : public testing::Test {
     return {{"prompt", "a"},
             {"models", {{"base", "m"}, {"refiner", "r"}}},
             {"init_image", "i.png"},
+            {"mask_image", "m.png"},
             {"output", {{"upscale", {{"method", "u"}}}}}};
   }
 

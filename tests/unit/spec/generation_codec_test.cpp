@@ -157,6 +157,7 @@ TEST(DecodeGeneration, AllMistakesAreInOneAnswer) {
 
 TEST(DecodeGeneration, FieldsThatNeedEachOtherAreCheckedTogether) {
   EXPECT_THAT(complaints_about(with("/mask_image", "m.png")), ElementsAre("/mask_image: needs an init_image"));
+  EXPECT_THAT(complaints_about(with("/mask/invert", true)), ElementsAre("/mask: needs a mask_image"));
   EXPECT_THAT(complaints_about(with("/extend/left", 64)), ElementsAre("/extend: needs an init_image"));
   EXPECT_THAT(complaints_about(with("/refiner/switch_at", 0.8)), ElementsAre("/refiner: needs models.refiner"));
   EXPECT_THAT(complaints_about(with("/precision/vae_tile", 15)),
@@ -165,6 +166,25 @@ TEST(DecodeGeneration, FieldsThatNeedEachOtherAreCheckedTogether) {
   EXPECT_THAT(
       complaints_about(with("/controlnet", {{"conditioning_scale", 1}})),
       ElementsAre("/controlnet/model: is required where there is no type", "/controlnet/control_image: is required"));
+}
+
+TEST(DecodeGeneration, APromptMayBeEmptyWhereAPictureSaysWhatToMake) {
+  json data = with("/init_image", "in.png");
+  data["prompt"] = "";
+  EXPECT_EQ(decoded(data).spec.prompt, "");
+  EXPECT_THAT(complaints_about(with("/prompt", " ")), ElementsAre("/prompt: must not be empty"));
+}
+
+TEST(DecodeGeneration, NoModelIsNeededToEnlargeAPicture) {
+  json data = {{"prompt", ""},
+               {"init_image", "in.png"},
+               {"hyperparameters", {{"strength", 0}}},
+               {"output", {{"upscale", {{"method", "lanczos"}}}}}};
+  const GenerationRequest request = decoded(data);
+  EXPECT_TRUE(only_enlarges(request.spec));
+  EXPECT_TRUE(only_enlarges(decoded(encode_generation(request.spec, request.job)).spec));
+  data["hyperparameters"]["strength"] = 0.1;
+  EXPECT_THAT(complaints_about(data), ElementsAre("/models/base: is required"));
 }
 
 TEST(DecodeGeneration, TheFormatFollowsTheNameOfTheFile) {
@@ -244,6 +264,7 @@ GenerationSpec full_spec() {
       .tile_y = true,
       .init_image = ImageSource{.path = "i.png"},
       .mask_image = ImageSource{.path = "m.png"},
+      .mask = {MaskPart::transparency, true, 4, MaskFill::noise, 32},
       .extend = {8, 16, 24, 32},
       .resize_mode = ResizeMode::crop,
       .strength = 0.3F,

@@ -1,0 +1,167 @@
+#include "tests/contract/runner/player.h"
+
+#include <fmt/format.h>
+
+#include "base/text.h"
+#include "tests/contract/runner/constraints.h"
+#include "tests/support/raw_client.h"
+
+namespace darkroom::contract {
+namespace {
+
+using nlohmann::json;
+
+// One pixel.
+constexpr const char* kPng =
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==";
+constexpr std::string_view kBoundary = "----case-boundary";
+
+class Player {
+ public:
+  explicit Player(const Place& place) : place_(place) {
+    saved_["png"] = kPng;
+    saved_["png_bytes"] = decode_base64(kPng).value();
+  }
+
+  Played play(const json& step) {
+    const std::string method = step["method"];
+    const std::string path = step["path"];
+    Played played{
+        .step = step.value("name", ""), .call = method + " " + path.substr(0, path.find('?')), .troubles = {}};
+    const RawResponse response = send(step, method, path);
+    const json& expect = step["expect"];
+    if (response.status != expect["status"]) {
+      played.troubles.push_back(fmt::format("answers {} and not {}: {}", response.status, expect["status"].dump(),
+                                            response.body.substr(0, 400)));
+      return played;
+    }
+    if (expect.contains("picture") && !is_picture(response.body, expect["picture"])) {
+      played.troubles.push_back("the body is no picture");
+    }
+    if (expect.contains("last_event")) check_events(expect, response.body, played.troubles);
+    if (!expect.contains("json") && !step.contains("save")) return played;
+    const json body = json::parse(response.body, nullptr, false);
+    if (body.is_discarded()) {
+      played.troubles.push_back("the body is no JSON: " + response.body.substr(0, 200));
+      return played;
+    }
+    if (expect.contains("json")) {
+      for (std::string& trouble : violations(expect["json"], body)) played.troubles.push_back(std::move(trouble));
+    }
+    const json save = step.value("save", json::object());
+    for (const auto& [name, pointer] : save.items()) {
+      const json::json_pointer at(pointer.get<std::string>());
+      if (body.contains(at)) saved_[name] = body.at(at);
+    }
+    return played;
+  }
+
+ private:
+  RawResponse send(const json& step, const std::string& method, const std::string& path) {
+    std::string headers = fmt::format("Host: 127.0.0.1:{}\r\nConnection: close\r\n", place_.port);
+    for (const char* kind : {"headers", "open_headers"}) {
+      if (std::string_view(kind) == "open_headers" && !place_.key.empty()) continue;
+      const json fields = step.value(kind, json::object());
+      for (const auto& [name, value] : fields.items()) {
+        headers += fmt::format("{}: {}\r\n", name, value.get<std::string>());
+      }
+    }
+    if (!place_.key.empty() && !step.value("without_key", false)) {
+      const std::string header = step.value("key_header", "Authorization");
+      headers += fmt::format("{}: {}{}\r\n", header, header == "Authorization" ? "Bearer " : "", place_.key);
+    }
+    std::string body;
+    if (step.contains("body")) {
+      body = filled(step["body"]).dump();
+      headers += "Content-Type: application/json\r\n";
+    } else if (step.contains("form")) {
+      body = form(step["form"]);
+      headers += fmt::format("Content-Type: multipart/form-data; boundary={}\r\n", kBoundary);
+    }
+    if (step.value("chunked", false)) {
+      headers += "Transfer-Encoding: chunked\r\n";
+      body = fmt::format("{:x}\r\n{}\r\n0\r\n\r\n", body.size(), body);
+    } else if (method == "POST") {
+      headers += fmt::format("Content-Length: {}\r\n", body.size());
+    }
+    RawClient client(place_.port);
+    client.send(fmt::format("{} {} HTTP/1.1\r\n{}\r\n{}", method, target(path), headers, body));
+    return method == "HEAD" ? client.read_head() : client.read();
+  }
+
+  // A link of the service's own has the prefix already.
+  std::string target(const std::string& path) {
+    if (!path.starts_with("${")) return place_.prefix + path;
+    const std::string url = filled(path);
+    const std::size_t scheme = url.find("://");
+    return url.substr(url.find('/', scheme == std::string::npos ? 0 : scheme + 3));
+  }
+
+  std::string form(const json& parts) {
+    std::string body;
+    for (const json& part : parts) {
+      body += fmt::format("--{}\r\nContent-Disposition: form-data; name=\"{}\"", kBoundary,
+                          part["name"].get<std::string>());
+      if (part.contains("filename")) body += fmt::format("; filename=\"{}\"", part["filename"].get<std::string>());
+      if (part.contains("type")) body += fmt::format("\r\nContent-Type: {}", part["type"].get<std::string>());
+      body += "\r\n\r\n" + filled(part["value"]).get<std::string>() + "\r\n";
+    }
+    return body + fmt::format("--{}--\r\n", kBoundary);
+  }
+
+  // With what was saved in the place of ${name}.
+  json filled(const json& value) {
+    if (value.is_structured()) {
+      json out = value;
+      for (json& inner : out) inner = filled(inner);
+      return out;
+    }
+    if (!value.is_string()) return value;
+    std::string text = value;
+    for (const auto& [name, saved] : saved_) {
+      const std::string word = "${" + name + "}";
+      if (text == word) return saved;
+      for (std::size_t at = text.find(word); at != std::string::npos; at = text.find(word)) {
+        text.replace(at, word.size(), saved.is_string() ? saved.get<std::string>() : saved.dump());
+      }
+    }
+    return text;
+  }
+
+  static void check_events(const json& expect, const std::string& body, std::vector<std::string>& troubles) {
+    std::string name;
+    std::string last_name;
+    std::string last_data;
+    bool is_done = false;
+    for (std::string_view line : split(body, '\n')) {
+      if (line.ends_with('\r')) line.remove_suffix(1);
+      if (line.empty()) name.clear();
+      if (line.starts_with("event: ")) name = line.substr(7);
+      if (line == "data: [DONE]") is_done = true;
+      if (line.starts_with("data: ") && !name.empty()) {
+        last_name = name;
+        last_data = line.substr(6);
+      }
+    }
+    if (last_name != expect["last_event"]) troubles.push_back("the last event is \"" + last_name + "\"");
+    if (!is_done) troubles.emplace_back("the stream does not end with [DONE]");
+    const json data = json::parse(last_data, nullptr, false);
+    for (std::string& trouble : violations(expect.value("event_json", json::object()), data)) {
+      troubles.push_back(std::move(trouble));
+    }
+  }
+
+  const Place& place_;
+  std::map<std::string, json> saved_;
+};
+
+}  // namespace
+
+std::vector<Played> play(const json& client, const Place& place) {
+  Player player(place);
+  std::vector<Played> all;
+  for (const json& step : client["steps"]) all.push_back(player.play(step));
+  return all;
+}
+
+}  // namespace darkroom::contract

@@ -1,0 +1,36 @@
+// Plays a client's case file: its steps in the client's own order.
+//   method, path            the path may begin with ${…}
+//   headers, open_headers   the latter only where no key is needed
+//   body                    JSON; ${name} in its texts is replaced, a text that is only that by the saved value itself
+//   form                    instead: [{"name", "value", "filename", "type"}]; chunked: sent without a length
+//   key_header              how this step carries the key ("api-key"); without_key: not at all
+//   expect                  status; json: constraints of the body; picture: the body's format; last_event and
+//                           event_json: of the last named event of a stream
+//   save                    {"name": "/pointer"} into the answer, for later steps
+// ${png} is a small PNG in base64, ${png_bytes} the same as it is.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+namespace darkroom::contract {
+
+struct Place {
+  std::uint16_t port = 0;
+  std::string prefix;  // of all paths; "": none
+  std::string key;     // "": the service is open
+};
+
+struct Played {
+  std::string step;  // "generate"
+  std::string call;  // "POST /sdapi/v1/txt2img"
+  std::vector<std::string> troubles;
+};
+
+std::vector<Played> play(const nlohmann::json& client, const Place& place);
+
+}  // namespace darkroom::contract
