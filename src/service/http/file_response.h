@@ -18,7 +18,7 @@ struct FileAnswer {
 };
 
 // 200, 206, 304 or 416, as If-None-Match, Range and If-Range ask. Error not_found: there is no such regular file.
-Result<Response> file_response(const Request& request, const FileAnswer& file);
+Result<Response> file_response(const Request& request, const FileAnswer& answer);
 
 // "bytes=0-9", "bytes=10-", "bytes=-5" of `size` bytes. Nothing: no range, several, or another unit, all of which mean
 // the whole. size 0 in the answer: the range lies outside.

@@ -17,7 +17,7 @@ bool Bell::has_rung() const {
   return rung_;
 }
 
-void Bell::listen(std::function<void()> heard) {
+void Bell::listen(const std::function<void()>& heard) {
   bool at_once = false;
   {
     const std::lock_guard lock(mutex_);

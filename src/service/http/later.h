@@ -16,7 +16,7 @@ class Bell {
   void ring();
   bool has_rung() const;
   // `heard` runs in the ringing thread, or in this one; it must not wait.
-  void listen(std::function<void()> heard);
+  void listen(const std::function<void()>& heard);
 
  private:
   mutable std::mutex mutex_;

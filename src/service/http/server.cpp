@@ -168,28 +168,29 @@ class Server::Listener {
   void take(tcp::socket socket) {
     error_code ignored;
     socket.set_option(tcp::no_delay(true), ignored);
-    Ends ends = ends_of(socket);
-    const std::string peer = ends.peer;
+    const Ends ends = ends_of(socket);
     std::shared_ptr<Connection> connection;
     {
       const std::lock_guard lock(mutex_);
-      if (is_full(peer)) {
+      if (is_full(ends.peer)) {
         ++refused_;
-      } else {
-        connection = std::make_shared<Connection>(shared_, std::move(socket), tls_, std::move(ends));
-        connections_.insert(connection);
-        ++per_address_[peer];
+        return turn_away(socket);
       }
-    }
-    if (connection == nullptr) {
-      socket.non_blocking(true, ignored);
-      if (shared_->options.tls.certificate.empty()) socket.send(asio::buffer(kTooMany), 0, ignored);
-      return;
+      connection = std::make_shared<Connection>(shared_, std::move(socket), tls_, ends);
+      connections_.insert(connection);
+      ++per_address_[ends.peer];
     }
     asio::co_spawn(
         connection->executor(), [connection]() { return connection->run(); },
         // An exception (no memory) ends this connection alone.
-        [this, connection, peer](const std::exception_ptr&) { forget(connection, peer); });
+        [this, connection, peer = ends.peer](const std::exception_ptr&) { forget(connection, peer); });
+  }
+
+  // Says so, if it can be said at once.
+  void turn_away(tcp::socket& socket) const {
+    error_code ignored;
+    socket.non_blocking(true, ignored);
+    if (shared_->options.tls.certificate.empty()) socket.send(asio::buffer(kTooMany), 0, ignored);
   }
 
   bool is_full(const std::string& peer) const {
