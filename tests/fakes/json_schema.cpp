@@ -29,8 +29,8 @@ class Validator {
   explicit Validator(const json& root) : root_(root) {}
 
   void check(const json& schema, const json& value, const std::string& at) {
-    static const std::set<std::string> kAnnotations = {"$schema",     "$id",     "$defs", "title",
-                                                       "description", "default", "format", "then",  "else"};
+    static const std::set<std::string> kAnnotations = {"$schema", "$id",    "$defs", "title", "description",
+                                                       "default", "format", "then",  "else"};
     for (const auto& [keyword, argument] : schema.items()) {
       if (!kAnnotations.contains(keyword)) keyword_of(schema, keyword, argument, value, at);
     }

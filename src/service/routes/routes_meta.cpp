@@ -3,18 +3,17 @@
 
 #include "service/routes/routes.h"
 
-extern const char darkroom_openapi_json[];
-extern const char darkroom_request_schema_json[];
-extern const char darkroom_index_html[];
-extern const char darkroom_docs_html[];
-extern const char darkroom_docs_js[];
-extern const char darkroom_docs_css[];
+extern const char kOpenapiJson[];
+extern const char kRequestSchemaJson[];
+extern const char kIndexHtml[];
+extern const char kDocsHtml[];
+extern const char kDocsJs[];
+extern const char kDocsCss[];
 
 namespace darkroom {
 namespace {
 
 using http::Answer;
-using http::Request;
 
 struct Page {
   const char* path;
@@ -52,12 +51,12 @@ void add_meta_routes(http::Router& router, Jobs& jobs, const Metrics& metrics) {
     return http::text_response(200, "text/plain; version=0.0.4; charset=utf-8", metrics.text());
   });
   static constexpr Page kPages[] = {
-      {"/", "text/html; charset=utf-8", darkroom_index_html},
-      {"/docs", "text/html; charset=utf-8", darkroom_docs_html},
-      {"/docs/docs.js", "text/javascript; charset=utf-8", darkroom_docs_js},
-      {"/docs/docs.css", "text/css; charset=utf-8", darkroom_docs_css},
-      {"/openapi.json", "application/json", darkroom_openapi_json},
-      {"/schemas/enhanced_request_schema.json", "application/schema+json", darkroom_request_schema_json},
+      {"/", "text/html; charset=utf-8", kIndexHtml},
+      {"/docs", "text/html; charset=utf-8", kDocsHtml},
+      {"/docs/docs.js", "text/javascript; charset=utf-8", kDocsJs},
+      {"/docs/docs.css", "text/css; charset=utf-8", kDocsCss},
+      {"/openapi.json", "application/json", kOpenapiJson},
+      {"/schemas/enhanced_request_schema.json", "application/schema+json", kRequestSchemaJson},
   };
   for (const Page& page : kPages) {
     add(page.path, Scope::none, [&page](const http::Request&) { return page_response(page); });
