@@ -35,7 +35,7 @@ struct ControlTypes {
     std::vector<float> bias;
     std::vector<float> operator()(const std::vector<float>& x) const;
   };
-  std::vector<float> shift(std::span<const float> picture, int type) const;  // [h,w,C] → [C]
+  std::vector<float> shift(std::span<const float> pixels, int type) const;  // [h,w,C] → [C]
 
   struct ResidualAttention {
     HostNorm ln_1;

@@ -111,7 +111,7 @@ class Generation {
   void start_from_picture(Run& run);
   void fill_masked(std::vector<float>& latents, const LatentShape& shape) const;
   Repaint repaint_of(const LatentShape& shape, std::vector<float> original, std::vector<float> noise);
-  std::vector<float> enlarged(const LatentShape& to);
+  std::vector<float> enlarged(const LatentShape& from);
   Image decode_one(int picture, const LatentShape& shape);
   LatentShape shape() const;
   int tile_of(const LatentShape& shape) const;
