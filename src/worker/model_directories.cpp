@@ -8,11 +8,11 @@
 
 #include <fmt/ranges.h>
 
+#include "base/inside.h"
 #include "base/near_match.h"
 #include "base/text.h"
 #include "engine/tensor/dtype.h"
 #include "engine/weights/inspect.h"
-#include "base/inside.h"
 
 namespace darkroom {
 namespace {

@@ -123,10 +123,10 @@ struct Encoder {
 
 // What a generation tells the UNet besides the prompt's states.
 struct TimeInputs {
-  std::span<const float> timesteps;  // one a step
-  const Tensor& pooled;              // [N, P] f32
-  std::span<const float> time_ids;   // [N, 5 or 6]
-  float guidance_scale = 1.0F;       // for UNets that were distilled to take it as an input
+  std::span<const float> timesteps;   // one a step
+  const Tensor& pooled;               // [N, P] f32
+  std::span<const float> time_ids;    // [N, 5 or 6]
+  float guidance_scale = 1.0F;        // for UNets that were distilled to take it as an input
   std::span<const float> added = {};  // [T], on top of every row's embedding; or empty
 };
 

@@ -276,9 +276,8 @@ Result<MappedPart<UnetConfig>> map_original_unet(const WeightSource& source, std
   UnetConfig& config = mapped.config;
   config.out_channels = part.dim("out.2.weight", 0);
   if (part.has("time_embed.cond_proj.weight")) config.time_cond_proj_dim = part.dim("time_embed.cond_proj.weight", 1);
-  Modules modules{{"time_embed.cond_proj", {"time_embedding.cond_proj"}},
-                  {"out.0", {"conv_norm_out"}},
-                  {"out.2", {"conv_out"}}};
+  Modules modules{
+      {"time_embed.cond_proj", {"time_embedding.cond_proj"}}, {"out.0", {"conv_norm_out"}}, {"out.2", {"conv_out"}}};
   walk_contracting_half(part, config, modules);
   walk_up(part, config, modules);
   put_all(part, modules, mapped.entries);

@@ -118,29 +118,28 @@ bool needs_base(const AdapterLayer& layer) {
 FloatMatrix weight_change(const AdapterLayer& layer, const FloatMatrix& base, int threads) {
   const std::int64_t taps = layer.shape.taps();
   FloatMatrix change = std::visit(
-      Overloaded{[&](std::monostate) { return zero_matrix(layer.shape.out, layer.shape.columns()); },
-                 [&](const Factor& factor) { return matrix_of(factor, taps, threads); },
-                 [&](const Hadamard& hadamard) {
-                   FloatMatrix first = matrix_of(hadamard.first, taps, threads);
-                   const FloatMatrix second = matrix_of(hadamard.second, taps, threads);
-                   for_rows(first, threads, [&](std::int64_t o) {
-                     std::transform(first.row(o), first.row(o) + first.columns(), second.row(o), first.row(o),
-                                    std::multiplies<>());
-                   });
-                   return first;
-                 },
-                 [&](const Kronecker& factors) {
-                   return kronecker(matrix_of(factors.first, 1, threads), matrix_of(factors.second, taps, threads),
-                                    threads);
-                 },
-                 [&](const Generalized& generalized) {
-                   const std::int64_t mixed = generalized.per_tap ? taps : 1;
-                   FloatMatrix sum =
-                       product_per_tap(product_per_tap(base, mixed, read_matrix(generalized.a_left), threads), mixed,
-                                       read_matrix(generalized.a_right), threads);
-                   add_product(read_matrix(generalized.b_left), read_matrix(generalized.b_right), sum, threads);
-                   return sum;
-                 }},
+      Overloaded{
+          [&](std::monostate) { return zero_matrix(layer.shape.out, layer.shape.columns()); },
+          [&](const Factor& factor) { return matrix_of(factor, taps, threads); },
+          [&](const Hadamard& hadamard) {
+            FloatMatrix first = matrix_of(hadamard.first, taps, threads);
+            const FloatMatrix second = matrix_of(hadamard.second, taps, threads);
+            for_rows(first, threads, [&](std::int64_t o) {
+              std::transform(first.row(o), first.row(o) + first.columns(), second.row(o), first.row(o),
+                             std::multiplies<>());
+            });
+            return first;
+          },
+          [&](const Kronecker& factors) {
+            return kronecker(matrix_of(factors.first, 1, threads), matrix_of(factors.second, taps, threads), threads);
+          },
+          [&](const Generalized& generalized) {
+            const std::int64_t mixed = generalized.per_tap ? taps : 1;
+            FloatMatrix sum = product_per_tap(product_per_tap(base, mixed, read_matrix(generalized.a_left), threads),
+                                              mixed, read_matrix(generalized.a_right), threads);
+            add_product(read_matrix(generalized.b_left), read_matrix(generalized.b_right), sum, threads);
+            return sum;
+          }},
       layer.change);
   if (layer.scale != 1.0F) {
     for_rows(change, threads, [&](std::int64_t o) {

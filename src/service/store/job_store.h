@@ -137,8 +137,8 @@ class JobStore {
   JobStore& operator=(const JobStore&) = delete;
   virtual ~JobStore() = default;
 
-  // Job, spec, idempotency row and fair tag at once. Errors: overloaded (max_queued, the allowance), conflict (the token is another
-  // request's).
+  // Job, spec, idempotency row and fair tag at once. Errors: overloaded (max_queued, the allowance), conflict (the
+  // token is another request's).
   virtual Result<Admitted> admit(const Admission& admission) = 0;
   // One entry a model that has jobs queued, by (band, start tag).
   virtual Result<std::vector<ModelQueue>> queues() = 0;

@@ -21,7 +21,8 @@ std::vector<Complex> transform(const std::vector<Complex>& in, int h, int w, int
       Complex sum = 0;
       for (int y = 0; y < h; ++y) {
         for (int x = 0; x < w; ++x) {
-          const double angle = sign * 2 * std::numbers::pi * (static_cast<double>(v * y) / h + static_cast<double>(u * x) / w);
+          const double angle =
+              sign * 2 * std::numbers::pi * (static_cast<double>(v * y) / h + static_cast<double>(u * x) / w);
           sum += in[static_cast<std::size_t>(y * w + x)] * std::polar(1.0, angle);
         }
       }
