@@ -385,11 +385,9 @@ void check_together(JsonReader& in, const GenerationSpec& spec) {
   if (spec.refiner && spec.refiner->switch_at && spec.refiner->strength) {
     in.complain("refiner", "has both switch_at and strength; one of them says how the refiner is used");
   }
-  const Extent& extend = spec.extend;
-  const bool extends = extend.left + extend.top + extend.right + extend.bottom > 0;
   if (spec.mask_image && !spec.init_image) in.complain("mask_image", "needs an init_image");
   if (spec.mask != MaskUse{} && !spec.mask_image) in.complain("mask", "needs a mask_image");
-  if (extends && !spec.init_image) in.complain("extend", "needs an init_image");
+  if (spec.extend.any() && !spec.init_image) in.complain("extend", "needs an init_image");
 }
 
 }  // namespace

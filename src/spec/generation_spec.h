@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -67,6 +68,7 @@ struct Point {
 
 struct Extent {
   int left = 0, top = 0, right = 0, bottom = 0;  // pixels
+  bool any() const { return left > 0 || top > 0 || right > 0 || bottom > 0; }
 };
 
 // A picture that a request brings: a file, or its encoded bytes.
@@ -139,8 +141,12 @@ struct RefinerUse {
   std::optional<float> strength;   // 0…1: as image to image after a finished picture
 };
 
+// Upscalers that are no models; the latent one is the second pass's alone.
+inline constexpr std::string_view kLanczosUpscaler = "lanczos";
+inline constexpr std::string_view kLatentUpscaler = "latent";
+
 struct UpscaleUse {
-  std::string model;  // path or name, or "lanczos"
+  std::string model;  // path or name, or kLanczosUpscaler
   float factor = 2.0F;
 };
 
@@ -148,7 +154,7 @@ struct HiresUse {
   float factor = 2.0F;
   int steps = 0;  // 0: as the first pass
   float strength = 0.7F;
-  std::string upscaler = "latent";  // or lanczos, or an upscaler model
+  std::string upscaler{kLatentUpscaler};  // or kLanczosUpscaler, or a model
 };
 
 struct FreeU {

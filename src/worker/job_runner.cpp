@@ -14,10 +14,6 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-// Ways to enlarge that need no file.
-constexpr std::string_view kLanczos = "lanczos";
-constexpr std::string_view kLatent = "latent";
-
 }  // namespace
 
 tl::expected<GenerationSpec, Refusal> resolve_files(const GenerationSpec& spec, const ModelDirectories& models,
@@ -68,8 +64,9 @@ tl::expected<GenerationSpec, Refusal> resolve_files(const GenerationSpec& spec, 
     }
     settle(name, pointer, path);
   };
-  if (found.upscale && found.upscale->model != kLanczos) upscaler(found.upscale->model, "/output/upscale/method");
-  if (found.hires && found.hires->upscaler != kLanczos && found.hires->upscaler != kLatent) {
+  if (found.upscale && found.upscale->model != kLanczosUpscaler)
+    upscaler(found.upscale->model, "/output/upscale/method");
+  if (found.hires && found.hires->upscaler != kLanczosUpscaler && found.hires->upscaler != kLatentUpscaler) {
     upscaler(found.hires->upscaler, "/hires/upscaler");
   }
   if (complaints.empty()) return found;

@@ -47,27 +47,25 @@ Image Autoencoder::decode(std::span<const float> latents, const LatentShape& sha
   return picture;
 }
 
+// Where a channel's latents lie in the model's own numbers: the mean and deviation of each, or the same shift for all.
+Autoencoder::Spread Autoencoder::spread_of(std::size_t channel) const {
+  if (config.latents_mean.empty() || config.latents_std.empty()) return {.mean = config.shift_factor, .deviation = 1.0};
+  return {.mean = config.latents_mean[channel], .deviation = config.latents_std[channel]};
+}
+
 void Autoencoder::unscale(std::span<float> latents) const {
   const auto channels = static_cast<std::size_t>(config.latent_channels);
-  const bool normalised = !config.latents_mean.empty() && !config.latents_std.empty();
   for (std::size_t i = 0; i < latents.size(); ++i) {
-    const std::size_t c = i % channels;
-    latents[i] =
-        normalised
-            ? static_cast<float>(latents[i] * config.latents_std[c] / config.scaling_factor + config.latents_mean[c])
-            : static_cast<float>(latents[i] / config.scaling_factor + config.shift_factor);
+    const auto [mean, deviation] = spread_of(i % channels);
+    latents[i] = static_cast<float>(latents[i] * deviation / config.scaling_factor + mean);
   }
 }
 
 void Autoencoder::scale(std::span<float> latents) const {
   const auto channels = static_cast<std::size_t>(config.latent_channels);
-  const bool normalised = !config.latents_mean.empty() && !config.latents_std.empty();
   for (std::size_t i = 0; i < latents.size(); ++i) {
-    const std::size_t c = i % channels;
-    latents[i] =
-        normalised
-            ? static_cast<float>((latents[i] - config.latents_mean[c]) * config.scaling_factor / config.latents_std[c])
-            : static_cast<float>((latents[i] - config.shift_factor) * config.scaling_factor);
+    const auto [mean, deviation] = spread_of(i % channels);
+    latents[i] = static_cast<float>((latents[i] - mean) * config.scaling_factor / deviation);
   }
 }
 

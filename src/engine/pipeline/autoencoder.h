@@ -43,6 +43,13 @@ struct Autoencoder final : LaidOutModel {
   Network network;
   VaeDecoder decoder;
   VaeEncoder encoder;
+
+ private:
+  struct Spread {
+    double mean = 0;
+    double deviation = 1;
+  };
+  Spread spread_of(std::size_t channel) const;
 };
 
 }  // namespace darkroom::engine

@@ -32,10 +32,12 @@ PromptTokens tokens_of(const LearnedWords& learned, const std::string& words, co
                        PromptSyntax syntax, std::vector<std::string>& warnings) {
   PromptTokens tokens{.first = {}, .second = tokens_of(learned.second.tokenizer, words_2, syntax)};
   if (learned.first) tokens.first = tokens_of(learned.first->tokenizer, words, syntax);
-  // Both encoders cut the same text at the same place: said once.
+  // Both encoders, and a refiner's, cut the same text at the same place: said once.
   for (const std::string* cut : {&tokens.first.cut, &tokens.second.cut}) {
-    if (cut->empty() || (cut == &tokens.second.cut && *cut == tokens.first.cut)) continue;
-    warnings.push_back(fmt::format("the text encoders take {} tokens; this has no effect: {}", kTokensPerChunk, *cut));
+    if (cut->empty()) continue;
+    std::string warning =
+        fmt::format("the text encoders take {} tokens; this has no effect: {}", kTokensPerChunk, *cut);
+    if (std::ranges::find(warnings, warning) == warnings.end()) warnings.push_back(std::move(warning));
   }
   return tokens;
 }
@@ -151,21 +153,18 @@ Conditioning encode_prompts(const SdxlModel& model, const GenerationSpec& spec, 
   const PromptStates negative = negative_tokens ? encode(model, learned, *negative_tokens, chunks, /*clip_skip=*/0)
                                                 : PromptStates{.context = std::vector<float>(guided.context.size()),
                                                                .pooled = std::vector<float>(guided.pooled.size())};
-  const TimeIds ids = time_ids(model, spec, picture);
-
   std::vector<float> context;
   std::vector<float> pooled;
-  Conditioning conditioning;
-  const auto append_rows = [&](const PromptStates& prompt, const std::vector<float>& sizes) {
+  Conditioning conditioning{.context = {}, .pooled = {}, .time_ids = time_ids_of(model, spec, picture, rows)};
+  const auto append_rows = [&](const PromptStates& prompt) {
     for (int i = 0; i < rows.pictures; ++i) {
       context.insert(context.end(), prompt.context.begin(), prompt.context.end());
       pooled.insert(pooled.end(), prompt.pooled.begin(), prompt.pooled.end());
-      conditioning.time_ids.insert(conditioning.time_ids.end(), sizes.begin(), sizes.end());
     }
   };
-  if (rows.unguided) append_rows(negative, ids.unguided);
-  append_rows(guided, ids.guided);
-  if (rows.perturbed) append_rows(guided, ids.guided);
+  if (rows.unguided) append_rows(negative);
+  append_rows(guided);
+  if (rows.perturbed) append_rows(guided);
 
   Backend& backend = model.unet_network->backend();
   const auto tokens = static_cast<std::int64_t>(chunks * kTokensPerPrompt);
@@ -174,6 +173,19 @@ Conditioning encode_prompts(const SdxlModel& model, const GenerationSpec& spec, 
   conditioning.pooled =
       from_host(backend, pooled, {rows.count(), static_cast<std::int64_t>(pooled.size()) / rows.count()});
   return conditioning;
+}
+
+std::vector<float> time_ids_of(const SdxlModel& model, const GenerationSpec& spec, const Size& picture,
+                               const PassRows& rows) {
+  const TimeIds ids = time_ids(model, spec, picture);
+  std::vector<float> all;
+  const auto append_rows = [&](const std::vector<float>& one) {
+    for (int i = 0; i < rows.pictures; ++i) all.insert(all.end(), one.begin(), one.end());
+  };
+  if (rows.unguided) append_rows(ids.unguided);
+  append_rows(ids.guided);
+  if (rows.perturbed) append_rows(ids.guided);
+  return all;
 }
 
 Conditioning rows_of(const Conditioning& all, std::int64_t first, std::int64_t count) {

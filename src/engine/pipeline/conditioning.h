@@ -25,9 +25,14 @@ struct Conditioning {
   std::vector<float> time_ids;  // [R, 6]; the refiner's [R, 5]
 };
 
-// picture: the size that is worked at. Warnings about words that did not fit are added to `warnings`.
+// picture: the size that is worked at. Warnings about words that did not fit are added to `warnings`
+// where they are not there yet.
 Conditioning encode_prompts(const SdxlModel& model, const GenerationSpec& spec, const Size& picture,
                             const PassRows& rows, std::vector<std::string>& warnings);
+
+// What a pass of these rows is told of sizes: Conditioning::time_ids for another size of picture.
+std::vector<float> time_ids_of(const SdxlModel& model, const GenerationSpec& spec, const Size& picture,
+                               const PassRows& rows);
 
 // The rows from `first` on, `count` of them.
 Conditioning rows_of(const Conditioning& all, std::int64_t first, std::int64_t count);

@@ -97,6 +97,7 @@ class Generation {
   Guidance guidance() const;
   PassRows rows_for(const SdxlModel& model) const;
   Run start_run(SdxlModel& model, int steps);
+  Conditioning conditioning_for(const SdxlModel& model);
 
   void first_pass();
   void second_pass();
@@ -107,6 +108,7 @@ class Generation {
 
   bool repaints() const;
   std::vector<float> first_noise(const LatentShape& shape);
+  std::vector<float> sample_pictures(std::span<const std::vector<float>> pictures, const LatentShape& shape);
   std::vector<float> sample_picture(const std::vector<float>& pixels, const LatentShape& shape);
   void start_from_picture(Run& run);
   void fill_masked(std::vector<float>& latents, const LatentShape& shape) const;
@@ -124,6 +126,7 @@ class Generation {
   std::vector<std::uint64_t> seeds_;
   std::optional<SourcePictures> sources_;
   std::vector<Control> controls_;
+  std::optional<Conditioning> base_text_;
 
   // Where the job stands.
   Size size_;                          // of the pictures that are worked on
@@ -207,11 +210,25 @@ Generation::Run Generation::start_run(SdxlModel& model, int steps) {
   if (result_.scheduler.empty()) result_.scheduler = chosen.name;
   const StepRange all = steps_between(*chosen.scheduler, std::nullopt, std::nullopt);
   return {.model = model,
-          .conditioning = encode_prompts(model, spec_, size_, rows_for(model), result_.warnings),
+          .conditioning = conditioning_for(model),
           .scheduler = std::move(chosen.scheduler),
           .steps = steps,
           .passes = all,
           .shape = shape()};
+}
+
+// The base's words are encoded once; what changes with the size are the sizes that it is told.
+Conditioning Generation::conditioning_for(const SdxlModel& model) {
+  const PassRows rows = rows_for(model);
+  const bool is_base = &model == models_.base.get();
+  if (is_base && base_text_) {
+    Conditioning conditioning = *base_text_;
+    conditioning.time_ids = time_ids_of(model, spec_, size_, rows);
+    return conditioning;
+  }
+  Conditioning conditioning = encode_prompts(model, spec_, size_, rows, result_.warnings);
+  if (is_base) base_text_ = conditioning;
+  return conditioning;
 }
 
 void Generation::denoise_run(const Run& run) {
@@ -346,18 +363,26 @@ std::vector<float> Generation::first_noise(const LatentShape& shape) {
   return noise;
 }
 
-// Latents of one picture [8h, 8w, 3] in [−1, 1], a sample for each picture of the batch.
-std::vector<float> Generation::sample_picture(const std::vector<float>& pixels, const LatentShape& shape) {
-  cancel_.throw_if_cancelled();
-  const LatentDistribution distribution = models_.vae->encode(pixels, shape, tile_of(shape), cancel_);
+// Latents of pictures [8h, 8w, 3] in [−1, 1], a sample for each picture of the batch: of its own, or all of the same.
+std::vector<float> Generation::sample_pictures(std::span<const std::vector<float>> pictures, const LatentShape& shape) {
+  std::vector<LatentDistribution> distributions;
+  for (const std::vector<float>& pixels : pictures) {
+    cancel_.throw_if_cancelled();
+    distributions.push_back(models_.vae->encode(pixels, shape, tile_of(shape), cancel_));
+  }
   std::vector<float> noise(shape.elements());
   noise_->fill(noise);
   std::vector<float> latents;
-  for (std::size_t begin = 0; begin < noise.size(); begin += shape.each()) {
-    const std::vector<float> one = models_.vae->sample(distribution, std::span(noise).subspan(begin, shape.each()));
+  for (std::size_t i = 0; i < static_cast<std::size_t>(shape.pictures); ++i) {
+    const std::vector<float> one = models_.vae->sample(distributions[i % distributions.size()],
+                                                       std::span(noise).subspan(i * shape.each(), shape.each()));
     latents.insert(latents.end(), one.begin(), one.end());
   }
   return latents;
+}
+
+std::vector<float> Generation::sample_picture(const std::vector<float>& pixels, const LatentShape& shape) {
+  return sample_pictures(std::span(&pixels, 1), shape);
 }
 
 // Image to image and inpainting: where the run begins, and with which latents.
@@ -424,17 +449,7 @@ std::vector<float> Generation::enlarged(const LatentShape& from) {
     pictures.push_back(to_signed_floats(
         upscale(decode_one(i, from), models_.hires_upscaler.get(), size_, {.wrap = wrap(), .sink = {}}, cancel_)));
   }
-  std::vector<float> noise(to.elements());
-  noise_->fill(noise);
-  std::vector<float> latents;
-  for (std::size_t i = 0; i < pictures.size(); ++i) {
-    cancel_.throw_if_cancelled();
-    const LatentDistribution distribution = models_.vae->encode(pictures[i], to, tile_of(to), cancel_);
-    const std::vector<float> one =
-        models_.vae->sample(distribution, std::span(noise).subspan(i * to.each(), to.each()));
-    latents.insert(latents.end(), one.begin(), one.end());
-  }
-  return latents;
+  return sample_pictures(pictures, to);
 }
 
 }  // namespace

@@ -74,7 +74,7 @@ std::optional<SourcePictures> read_source_pictures(const GenerationSpec& spec) {
   const Size size{.width = spec.width, .height = spec.height};
   const Margins margins{
       .left = spec.extend.left, .top = spec.extend.top, .right = spec.extend.right, .bottom = spec.extend.bottom};
-  const bool extends = margins.left + margins.top + margins.right + margins.bottom > 0;
+  const bool extends = spec.extend.any();
 
   const Image init = to_rgb(read_picture(*spec.init_image, "init_image"));
   std::optional<Image> mask;

@@ -16,10 +16,6 @@
 
 namespace darkroom::engine {
 
-// Names of upscalers that are no networks; the latent one is the second pass's alone.
-inline constexpr std::string_view kLanczosUpscaler = "lanczos";
-inline constexpr std::string_view kLatentUpscaler = "latent";
-
 // An upscaler's file, laid out.
 struct Upscaler final : LaidOutModel {
   // compute_type is float32 or bfloat16.

@@ -122,8 +122,8 @@ void read_hires(SdapiDraft& draft, const TolerantReader& in) {
   std::string name = "Latent";
   in.text("hr_upscaler", name);
   if (is_latent(name)) {
-    hires.upscaler = "latent";
-    if (to_lower(name) != "latent") draft.warn(fmt::format("hr_upscaler \"{}\" is done as \"Latent\"", name));
+    hires.upscaler = kLatentUpscaler;
+    if (to_lower(name) != kLatentUpscaler) draft.warn(fmt::format("hr_upscaler \"{}\" is done as \"Latent\"", name));
   } else {
     read_upscaler(draft, in, "hr_upscaler", name, hires.upscaler);
   }
@@ -135,11 +135,11 @@ void read_upscaler(SdapiDraft& draft, const TolerantReader& in, std::string_view
                    std::string& out) {
   const std::string lower = to_lower(name);
   // compat(webui): its "None" is a plain resize, which it does by Lanczos.
-  if (is_none(name) || lower == "lanczos") {
-    out = "lanczos";
+  if (is_none(name) || lower == kLanczosUpscaler) {
+    out = kLanczosUpscaler;
   } else if (lower == "nearest") {
     draft.warn(fmt::format("{} \"Nearest\" is done as \"Lanczos\"", key));
-    out = "lanczos";
+    out = kLanczosUpscaler;
   } else {
     out = find_model(draft, in, key, ModelRole::upscaler, name);
   }

@@ -95,8 +95,7 @@ bool equal_in_constant_time(std::string_view a, std::string_view b) {
 }
 
 bool is_hmac_sha256(std::string_view hmac, std::string_view key, std::string_view bytes) {
-  const std::string expected = hmac_sha256(key, bytes);
-  return hmac.size() == expected.size() && ::CRYPTO_memcmp(hmac.data(), expected.data(), expected.size()) == 0;
+  return equal_in_constant_time(hmac, hmac_sha256(key, bytes));
 }
 
 }  // namespace darkroom

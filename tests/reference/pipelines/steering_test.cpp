@@ -107,6 +107,14 @@ TEST_F(Steering, ASecondPassEqualsTheSameStepsByHand) {
   EXPECT_EQ(pixels(by_hand), result.pictures[0].rgb);
 }
 
+TEST_F(Steering, APromptThatIsTooLongIsSaidOnceForAllPasses) {
+  GenerationSpec spec = plain();
+  for (int i = 0; i < 90; ++i) spec.prompt += " cat";
+  spec.hires = HiresUse{.factor = 1.5F, .steps = 0, .strength = 0.5F, .upscaler = "latent"};
+  spec.refiner = RefinerUse{.model = tiny_model("tiny-refiner"), .switch_at = 0.75F, .strength = {}};
+  EXPECT_EQ(run(spec).warnings.size(), 1U);
+}
+
 TEST_F(Steering, ASecondPassAtTheSameSizeOnLatentsIsImageToImageOnThem) {
   GenerationSpec spec = plain();
   spec.hires = HiresUse{.factor = 1.0F, .steps = 0, .strength = 0.0F, .upscaler = "latent"};
