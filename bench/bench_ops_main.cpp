@@ -111,11 +111,12 @@ class OpsBench {
     const std::vector<std::uint16_t> halves(static_cast<std::size_t>(shape.elements()), 0x3555);
     const PackRequest request{.use = WeightUse::conv2d,
                               .compute = settings_.compute,
-                              .parts = {{.name = "weight",
-                                         .dtype = DType::f16,
-                                         .shape = shape,
-                                         .data = reinterpret_cast<const std::byte*>(halves.data()),
-                                         .owner = nullptr}}};
+                              .parts = {{{.name = "weight",
+                                          .dtype = DType::f16,
+                                          .shape = shape,
+                                          .data = reinterpret_cast<const std::byte*>(halves.data()),
+                                          .owner = nullptr},
+                                         {}}}};
     report(name, 0, 2e-9 * static_cast<double>(shape.elements()), [&] { backend_.pack(request); });
   }
 
@@ -149,11 +150,12 @@ class OpsBench {
     const std::vector<float> values = bench::some_values(shape.elements(), 0.05F);
     return backend_.pack({.use = use,
                           .compute = settings_.compute,
-                          .parts = {{.name = "weight",
-                                     .dtype = DType::f32,
-                                     .shape = shape,
-                                     .data = reinterpret_cast<const std::byte*>(values.data()),
-                                     .owner = nullptr}}});
+                          .parts = {{{.name = "weight",
+                                      .dtype = DType::f32,
+                                      .shape = shape,
+                                      .data = reinterpret_cast<const std::byte*>(values.data()),
+                                      .owner = nullptr},
+                                     {}}}});
   }
 
   void report(const std::string& name, double gflop, double gbyte, const std::function<void()>& work) {

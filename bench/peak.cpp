@@ -60,7 +60,7 @@ double our_seconds(Backend& backend, DType compute, const LayerShape& s, int run
                     .data = reinterpret_cast<const std::byte*>(weights.data()),
                     .owner = nullptr};
   const auto packed =
-      backend.pack({.use = conv ? WeightUse::conv2d : WeightUse::linear, .compute = compute, .parts = {tensor}});
+      backend.pack({.use = conv ? WeightUse::conv2d : WeightUse::linear, .compute = compute, .parts = {{tensor, {}}}});
   const DType activations = compute == DType::f32 ? DType::f32 : DType::bf16;
   const Tensor x = from_host(backend, some_values(s.pictures * s.height * s.width * s.in, 1.0F),
                              {s.pictures, s.height, s.width, s.in}, activations);

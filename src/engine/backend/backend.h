@@ -58,7 +58,8 @@ struct PackRequest {
   WeightUse use = WeightUse::linear;
   DType compute = DType::f32;
   // [O, I] or [O, I, kh, kw], of any floating type, stacked along the first axis (query, key and value as one weight).
-  std::vector<HostTensor> parts;
+  // Their products are added in float32 on the way; conv2d_upsample2x takes one part, without a product.
+  std::vector<TensorSum> parts;
 };
 
 // y = activation(x·Wᵀ + bias) · scale + residual

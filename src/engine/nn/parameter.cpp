@@ -8,27 +8,43 @@
 namespace darkroom::engine {
 namespace {
 
-HostTensor take_tensor(const WeightSource& source, const TensorName& wanted) {
-  std::optional<HostTensor> tensor = source.find(wanted.name);
-  if (!tensor) {
+// What a source gave, held against the layer's wish; a 1×1 convolution's shape may become the layer's own.
+void check_tensor(const WeightSource& source, const TensorName& wanted, HostTensor& tensor) {
+  // 1×1 convolutions and linear layers hold the same numbers; files use either shape.
+  const bool same = tensor.shape == wanted.shape ||
+                    (wanted.shape.rank() == 2 && tensor.shape == Shape{wanted.shape[0], wanted.shape[1], 1, 1}) ||
+                    (wanted.shape.rank() == 4 && wanted.shape[2] == 1 && wanted.shape[3] == 1 &&
+                     tensor.shape == Shape{wanted.shape[0], wanted.shape[1]});
+  if (!same) {
+    throw_failure(ErrorCode::corrupt_data, "{}: expected {}, file has {} ({})", wanted.name, wanted.shape.str(),
+                  tensor.shape.str(), source.describe());
+  }
+  if (!is_floating(tensor.dtype)) {
+    throw_failure(ErrorCode::corrupt_data, "{}: expected a floating type, file has {} ({})", wanted.name,
+                  to_string(tensor.dtype), source.describe());
+  }
+  tensor.shape = wanted.shape;
+}
+
+template <class Found>
+Found found_or_throw(std::optional<Found> found, const WeightSource& source, const TensorName& wanted) {
+  if (!found) {
     throw_failure(ErrorCode::corrupt_data, "{}: missing in {} (expected {})", wanted.name, source.describe(),
                   wanted.shape.str());
   }
-  // 1×1 convolutions and linear layers hold the same numbers; files use either shape.
-  const bool same = tensor->shape == wanted.shape ||
-                    (wanted.shape.rank() == 2 && tensor->shape == Shape{wanted.shape[0], wanted.shape[1], 1, 1}) ||
-                    (wanted.shape.rank() == 4 && wanted.shape[2] == 1 && wanted.shape[3] == 1 &&
-                     tensor->shape == Shape{wanted.shape[0], wanted.shape[1]});
-  if (!same) {
-    throw_failure(ErrorCode::corrupt_data, "{}: expected {}, file has {} ({})", wanted.name, wanted.shape.str(),
-                  tensor->shape.str(), source.describe());
-  }
-  if (!is_floating(tensor->dtype)) {
-    throw_failure(ErrorCode::corrupt_data, "{}: expected a floating type, file has {} ({})", wanted.name,
-                  to_string(tensor->dtype), source.describe());
-  }
-  tensor->shape = wanted.shape;
-  return *std::move(tensor);
+  return *std::move(found);
+}
+
+HostTensor take_tensor(const WeightSource& source, const TensorName& wanted) {
+  HostTensor tensor = found_or_throw(source.find(wanted.name), source, wanted);
+  check_tensor(source, wanted, tensor);
+  return tensor;
+}
+
+TensorSum take_sum(const WeightSource& source, const TensorName& wanted) {
+  TensorSum sum = found_or_throw(source.find_sum(wanted.name), source, wanted);
+  check_tensor(source, wanted, sum.tensor);
+  return sum;
 }
 
 }  // namespace
@@ -38,23 +54,21 @@ std::string Parameter::layer() const {
   return name.substr(0, name.rfind('.'));
 }
 
-std::vector<HostTensor> Parameter::take_parts(const WeightSource& source) const {
-  std::vector<HostTensor> tensors;
-  tensors.reserve(parts_.size());
-  for (const TensorName& part : parts_) tensors.push_back(take_tensor(source, part));
-  return tensors;
-}
-
 void Matrix::load(const WeightSource& source) {
   packed_.reset();  // before the new one is made: a switch of adapters needs no second copy
-  const PackRequest request{.use = use_, .compute = compute_, .parts = take_parts(source)};
+  PackRequest request{.use = use_, .compute = compute_, .parts = {}};
+  for (const TensorName& part : parts()) {
+    const bool takes_sums = use_ != WeightUse::conv2d_upsample2x;
+    request.parts.push_back(takes_sums ? take_sum(source, part) : TensorSum{take_tensor(source, part), {}});
+  }
   packed_ = backend_.pack(request);
-  for (const HostTensor& part : request.parts) release_pages(part);
+  for (const TensorSum& part : request.parts) release_pages(part.tensor);
 }
 
 void Vector::load(const WeightSource& source) {
   std::vector<float> values;
-  for (const HostTensor& part : take_parts(source)) {
+  for (const TensorName& name : parts()) {
+    const HostTensor part = take_tensor(source, name);
     const std::size_t begin = values.size();
     values.resize(begin + static_cast<std::size_t>(part.elements()));
     to_float(part.dtype, part.data, values.data() + begin, values.size() - begin);

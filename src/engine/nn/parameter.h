@@ -34,9 +34,6 @@ class Parameter {
   // The layer's path, for messages: "down_blocks.1.resnets.0.conv1".
   std::string layer() const;
 
- protected:
-  std::vector<HostTensor> take_parts(const WeightSource& source) const;
-
  private:
   std::vector<TensorName> parts_;
 };

@@ -109,6 +109,19 @@ struct HostTensor {
   std::size_t bytes() const { return static_cast<std::size_t>(elements()) * size_of(dtype); }
 };
 
+// A product of two small matrices, float32, dense.
+struct LowRankProduct {
+  std::shared_ptr<const float[]> left;   // [rows, depth]
+  std::shared_ptr<const float[]> right;  // [depth, columns]
+  std::int64_t depth = 0;                // 0: no product
+};
+
+// tensor + left·right, not added up yet. The tensor's rows are its first dimension, its columns all others.
+struct TensorSum {
+  HostTensor tensor;
+  LowRankProduct product;
+};
+
 // Takes the pages of a mapped tensor out of this process's memory; reading them brings them back from the file. Does
 // nothing for others.
 void release_pages(const HostTensor& tensor);

@@ -72,12 +72,12 @@ class AdaptedSource final : public WeightSource {
   AdaptedSource(WeightSourcePtr base, AdapterTarget target, std::vector<WornLora> worn, int threads);
 
   std::optional<HostTensor> find(std::string_view name) const override;
+  std::optional<TensorSum> find_sum(std::string_view name) const override;
   std::optional<TensorInfo> info(std::string_view name) const override;
   std::vector<std::string> names() const override { return base_->names(); }
   std::string describe() const override { return base_->describe(); }
 
  private:
-  class Memory;
   struct Step {
     const TensorChange* change;
     float strength;
@@ -85,12 +85,12 @@ class AdaptedSource final : public WeightSource {
   std::vector<Step> steps(std::string_view name) const;
   FloatMatrix base_weight(const AdapterLayer& layer) const;
   void add_weight(const Step& step, FloatMatrix& weight) const;
+  HostTensor with_changes(const HostTensor& base, std::string_view name, const std::vector<Step>& changes) const;
 
   WeightSourcePtr base_;
   AdapterTarget target_;
   std::vector<WornLora> worn_;
   int threads_;
-  std::shared_ptr<Memory> memory_;
 };
 
 }  // namespace darkroom::engine

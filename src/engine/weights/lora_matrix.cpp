@@ -105,7 +105,9 @@ void for_chunks(const FloatMatrix& result, int threads, Work work) {
 }  // namespace
 
 FloatMatrix::FloatMatrix(std::int64_t rows, std::int64_t columns)
-    : FloatMatrix(rows, columns, std::make_unique_for_overwrite<float[]>(static_cast<std::size_t>(rows * columns))) {}
+    : rows_(rows),
+      columns_(columns),
+      values_(std::make_unique_for_overwrite<float[]>(static_cast<std::size_t>(rows * columns))) {}
 
 FloatMatrix zero_matrix(std::int64_t rows, std::int64_t columns) {
   FloatMatrix matrix(rows, columns);
@@ -142,18 +144,20 @@ FloatMatrix product(const FloatMatrix& a, const FloatMatrix& b, int threads) {
   return out;
 }
 
-void sum_with_product(const HostTensor& base, const FloatMatrix& a, const FloatMatrix& b, FloatMatrix& out,
-                      int threads) {
-  DR_ASSERT(base.elements() == out.elements());
-  const bool has_product = b.rows() > 0;
-  DR_ASSERT(!has_product || (a.rows() == out.rows() && b.columns() == out.columns() && a.columns() == b.rows()));
+FloatMatrix add_up(const TensorSum& sum, int threads) {
+  const auto& [base, product] = sum;
+  const std::int64_t rows = base.shape.rank() == 0 ? 1 : base.shape[0];
+  FloatMatrix out(rows, base.elements() / std::max<std::int64_t>(rows, 1));
   const AddRows add_rows = choose_add_rows();
   const std::size_t row_bytes = static_cast<std::size_t>(out.columns()) * size_of(base.dtype);
   for_chunks(out, threads, [&](std::int64_t first, std::int64_t count) {
     to_float(base.dtype, base.data + static_cast<std::size_t>(first) * row_bytes, out.row(first),
              static_cast<std::size_t>(count * out.columns()));
-    if (has_product) add_rows({a.row(first), b.row(0), out.row(first), count, a.columns(), b.columns()});
+    if (product.depth == 0) return;
+    add_rows({product.left.get() + first * product.depth, product.right.get(), out.row(first), count, product.depth,
+              out.columns()});
   });
+  return out;
 }
 
 void for_rows(const FloatMatrix& matrix, int threads, const std::function<void(std::int64_t)>& work) {

@@ -20,9 +20,6 @@ class FloatMatrix {
   FloatMatrix& operator=(FloatMatrix&&) = default;
   // Uninitialised, in memory of its own.
   FloatMatrix(std::int64_t rows, std::int64_t columns);
-  // In that memory, as it is there.
-  FloatMatrix(std::int64_t rows, std::int64_t columns, std::shared_ptr<float[]> memory)
-      : rows_(rows), columns_(columns), values_(std::move(memory)) {}
 
   std::int64_t rows() const { return rows_; }
   std::int64_t columns() const { return columns_; }
@@ -51,9 +48,8 @@ FloatMatrix transposed(const FloatMatrix& matrix);
 void add_product(const FloatMatrix& a, const FloatMatrix& b, FloatMatrix& out, int threads);
 // a·b
 FloatMatrix product(const FloatMatrix& a, const FloatMatrix& b, int threads);
-// out = base + a·b, where base has as many rows as a; b may be empty.
-void sum_with_product(const HostTensor& base, const FloatMatrix& a, const FloatMatrix& b, FloatMatrix& out,
-                      int threads);
+// tensor + left·right
+FloatMatrix add_up(const TensorSum& sum, int threads);
 // Runs work(row) for every row of a matrix, side by side.
 void for_rows(const FloatMatrix& matrix, int threads, const std::function<void(std::int64_t)>& work);
 // out += factor·a, element by element

@@ -1,6 +1,5 @@
 // AdaptedSource: the base's tensors with the changes of adapters added.
 #include <algorithm>
-#include <mutex>
 #include <utility>
 
 #include "engine/weights/lora.h"
@@ -19,6 +18,12 @@ class JoinedProducts {
     depth_ += factors_.back().factor->right->shape[0];
   }
 
+  LowRankProduct product() const {
+    if (depth_ == 0) return {};
+    return {.left = left().memory(), .right = right().memory(), .depth = depth_};
+  }
+
+ private:
   FloatMatrix left() const {
     FloatMatrix joined(rows_, depth_);
     std::int64_t begin = 0;
@@ -45,7 +50,6 @@ class JoinedProducts {
     return joined;
   }
 
- private:
   struct Scaled {
     const Factor* factor;
     float scale;
@@ -74,43 +78,8 @@ std::int64_t first_row(const WeightSource& base, const TensorChange& change) {
 
 }  // namespace
 
-// The memory of merged tensors, handed on from one to the next: the system's fresh pages would cost more than the
-// merging.
-class AdaptedSource::Memory : public std::enable_shared_from_this<Memory> {
- public:
-  std::shared_ptr<float[]> take(std::int64_t count) {
-    Block block = take_spare();
-    if (block.count < count) block = {count, std::make_unique_for_overwrite<float[]>(static_cast<std::size_t>(count))};
-    const std::int64_t size = block.count;
-    return {block.values.release(), [memory = shared_from_this(), size](float* values) {
-              memory->give_back({size, std::unique_ptr<float[]>(values)});
-            }};
-  }
-
- private:
-  struct Block {
-    std::int64_t count = 0;
-    std::unique_ptr<float[]> values;
-  };
-  Block take_spare() {
-    const std::lock_guard lock(mutex_);
-    return std::exchange(spare_, {});
-  }
-  void give_back(Block block) {
-    const std::lock_guard lock(mutex_);
-    if (block.count > spare_.count) std::swap(spare_, block);
-  }
-
-  std::mutex mutex_;
-  Block spare_;  // the largest that was given back
-};
-
 AdaptedSource::AdaptedSource(WeightSourcePtr base, AdapterTarget target, std::vector<WornLora> worn, int threads)
-    : base_(std::move(base)),
-      target_(target),
-      worn_(std::move(worn)),
-      threads_(threads),
-      memory_(std::make_shared<Memory>()) {}
+    : base_(std::move(base)), target_(target), worn_(std::move(worn)), threads_(threads) {}
 
 std::vector<AdaptedSource::Step> AdaptedSource::steps(std::string_view name) const {
   std::vector<Step> steps;
@@ -141,29 +110,31 @@ void AdaptedSource::add_weight(const Step& step, FloatMatrix& weight) const {
   add_scaled(step.strength, change.values().subspan(begin, weight.values().size()), weight.values(), threads_);
 }
 
-std::optional<HostTensor> AdaptedSource::find(std::string_view name) const {
+std::optional<TensorSum> AdaptedSource::find_sum(std::string_view name) const {
   std::optional<HostTensor> base = base_->find(name);
-  const std::vector<Step> steps = base ? this->steps(name) : std::vector<Step>();
-  if (steps.empty()) return base;
-
-  const std::int64_t rows = base->shape[0];
-  const bool is_bias = name.ends_with(".bias");
-  const std::int64_t columns = base->elements() / rows;
-  JoinedProducts products(rows, columns);
+  if (!base) return std::nullopt;
+  const std::vector<Step> steps = this->steps(name);
+  const std::int64_t rows = steps.empty() ? 0 : base->shape[0];
+  JoinedProducts products(rows, steps.empty() ? 0 : base->elements() / rows);
   std::vector<Step> others;
   for (const Step& step : steps) {
     const AdapterLayer& layer = *step.change->layer;
-    if (!is_bias && is_plain_product(layer) && layer.places.size() == 1) {
+    if (!name.ends_with(".bias") && is_plain_product(layer) && layer.places.size() == 1) {
       products.add(layer, step.strength);
     } else {
       others.push_back(step);
     }
   }
-  FloatMatrix sum(rows, columns, memory_->take(rows * columns));
-  sum_with_product(*base, products.left(), products.right(), sum, threads_);
-  release_pages(*base);
-  for (const Step& step : others) {
-    if (!is_bias) {
+  if (!others.empty()) base = with_changes(*base, name, others);
+  return TensorSum{*std::move(base), products.product()};
+}
+
+// base plus changes that are not plain products.
+HostTensor AdaptedSource::with_changes(const HostTensor& base, std::string_view name,
+                                       const std::vector<Step>& changes) const {
+  FloatMatrix sum = add_up({base, {}}, threads_);
+  for (const Step& step : changes) {
+    if (name.ends_with(".weight")) {
       add_weight(step, sum);
       continue;
     }
@@ -172,7 +143,14 @@ std::optional<HostTensor> AdaptedSource::find(std::string_view name) const {
     const auto begin = static_cast<std::size_t>(first_row(*base_, *step.change));
     add_scaled(step.strength * layer.bias_scale, bias.values().subspan(begin, sum.values().size()), sum.values(), 1);
   }
-  return as_tensor(sum, *base);
+  return as_tensor(sum, base);
+}
+
+std::optional<HostTensor> AdaptedSource::find(std::string_view name) const {
+  std::optional<TensorSum> found = find_sum(name);
+  if (!found) return std::nullopt;
+  if (found->product.depth == 0) return found->tensor;
+  return as_tensor(add_up(*found, threads_), found->tensor);
 }
 
 std::optional<TensorInfo> AdaptedSource::info(std::string_view name) const {

@@ -39,6 +39,12 @@ HostTensor transposed(const HostTensor& tensor) {
 
 }  // namespace
 
+std::optional<TensorSum> WeightSource::find_sum(std::string_view name) const {
+  std::optional<HostTensor> tensor = find(name);
+  if (!tensor) return std::nullopt;
+  return TensorSum{*std::move(tensor), {}};
+}
+
 Result<std::shared_ptr<const TensorMap>> TensorMap::make(std::string description, std::vector<HostTensor> tensors) {
   auto map = std::make_shared<TensorMap>();
   map->description_ = std::move(description);

@@ -27,6 +27,8 @@ class WeightSource {
 
   // The tensor, or nothing where there is none. It may be computed (a transposition, a merge): ask once, keep it.
   virtual std::optional<HostTensor> find(std::string_view name) const = 0;
+  // The same, where a product of small matrices is the last thing to be added: for who reads the tensor once anyway.
+  virtual std::optional<TensorSum> find_sum(std::string_view name) const;
   // What find() would give, without computing it.
   virtual std::optional<TensorInfo> info(std::string_view name) const = 0;
   // Every name that find() knows, sorted.

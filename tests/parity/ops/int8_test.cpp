@@ -85,7 +85,7 @@ TEST(Int8, ConvolutionsOfWholeNumbersAreExact) {
     const auto op = [&](Backend& backend, DType compute) {
       const Tensor x = from_host(backend, whole_numbers(std::int64_t{2} * 9 * 17, c.in, 2), {2, 9, 17, c.in});
       const int pad = c.kernel / 2;
-      const auto packed = backend.pack({.use = WeightUse::conv2d, .compute = compute, .parts = {part}});
+      const auto packed = backend.pack({.use = WeightUse::conv2d, .compute = compute, .parts = {{part, {}}}});
       return conv2d(x, *packed,
                     {.stride = c.stride, .padding = {pad, pad, pad, pad}, .wrap_x = c.wrap, .wrap_y = c.wrap});
     };

@@ -53,7 +53,7 @@ class RandomWeight {
             .owner = nullptr};
   }
   std::shared_ptr<const PackedWeight> pack(Backend& backend, WeightUse use, DType compute) const {
-    return backend.pack({.use = use, .compute = compute, .parts = {tensor()}});
+    return backend.pack({.use = use, .compute = compute, .parts = {{tensor(), {}}}});
   }
 
  private:

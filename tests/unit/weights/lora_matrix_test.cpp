@@ -19,8 +19,7 @@ TEST(LoraMatrix, ProductsOfEveryRaggedShapeAreAddedToTheBase) {
         const HostTensor a = noise("a", {rows, depth});
         const HostTensor b = noise("b", {depth, columns});
         const HostTensor base = noise("base", {rows, columns});
-        FloatMatrix sum(rows, columns);
-        sum_with_product(base, read_matrix(a), read_matrix(b), sum, 2);
+        const FloatMatrix sum = add_up({base, {read_matrix(a).memory(), read_matrix(b).memory(), depth}}, 2);
         expect_near({.shape = {rows, columns}, .data = reinterpret_cast<const std::byte*>(sum.row(0))},
                     test::plus(rows_of(base), 1, test::times(rows_of(a), rows_of(b))));
       }
@@ -30,12 +29,11 @@ TEST(LoraMatrix, ProductsOfEveryRaggedShapeAreAddedToTheBase) {
 
 TEST(LoraMatrix, TheNumberOfThreadsChangesNoBit) {
   const HostTensor base = noise("base", {300, 517});
-  const FloatMatrix a = read_matrix(noise("a", {300, 16}));
-  const FloatMatrix b = read_matrix(noise("b", {16, 517}));
-  FloatMatrix alone(300, 517), together(300, 517);
-  sum_with_product(base, a, b, alone, 1);
+  const TensorSum sum{
+      base, {read_matrix(noise("a", {300, 16})).memory(), read_matrix(noise("b", {16, 517})).memory(), 16}};
+  const FloatMatrix alone = add_up(sum, 1);
   for (const int threads : {2, 3, 8}) {
-    sum_with_product(base, a, b, together, threads);
+    const FloatMatrix together = add_up(sum, threads);
     EXPECT_TRUE(std::ranges::equal(alone.values(), together.values())) << threads << " threads";
   }
 }

@@ -229,26 +229,31 @@ class CpuBackend final : public Backend {
     if (request.compute == DType::i8 && !kernels_.native_int8) {
       throw_failure(ErrorCode::unsupported, "instruction set {} has no int8 products", kernels_.name);
     }
-    const Shape& shape = request.parts.front().shape;
+    const Shape& shape = request.parts.front().tensor.shape;
     WeightInfo info{.use = request.use, .compute = request.compute, .in = shape[1]};
     if (shape.rank() == 4) {
       info.kernel_h = static_cast<int>(shape[2]);
       info.kernel_w = static_cast<int>(shape[3]);
     }
-    for (const HostTensor& part : request.parts) info.out += part.shape[0];
+    for (const TensorSum& part : request.parts) info.out += part.tensor.shape[0];
     const bool geglu = request.use == WeightUse::linear_geglu;
     if (geglu) info.out /= 2;
 
     if (info.kernel_h * info.kernel_w > cpu::kMaxTaps) {
-      throw_failure(ErrorCode::unsupported, "{}: a kernel of {}x{} is larger than {} taps", request.parts.front().name,
-                    info.kernel_h, info.kernel_w, cpu::kMaxTaps);
+      throw_failure(ErrorCode::unsupported, "{}: a kernel of {}x{} is larger than {} taps",
+                    request.parts.front().tensor.name, info.kernel_h, info.kernel_w, cpu::kMaxTaps);
     }
     const bool doubled = request.use == WeightUse::conv2d_upsample2x;
     DR_ASSERT(!doubled || request.parts.size() == 1);  // it becomes four kernels itself
     std::vector<std::vector<float>> floats;            // of parts that kernels do not read
     std::vector<cpu::PackRows> rows;
-    for (const HostTensor& part : request.parts) {
-      cpu::PackRows source{.data = part.data, .rows = part.shape[0]};
+    for (const auto& [part, product] : request.parts) {
+      DR_ASSERT(!doubled || product.depth == 0);
+      cpu::PackRows source{.data = part.data,
+                           .rows = part.shape[0],
+                           .left = product.left.get(),
+                           .right = product.right.get(),
+                           .depth = product.depth};
       if (const auto type = file_type_of(part.dtype); type && !doubled) {
         source.type = *type;
         if (source.type == cpu::FileType::f8) source.table = f8_values(part.dtype);

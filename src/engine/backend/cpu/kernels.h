@@ -59,6 +59,10 @@ struct PackRows {
   const void* data = nullptr;
   const float* table = nullptr;  // f8: the value of each byte
   std::int64_t rows = 0;
+  // What is added on the way: left[rows, depth]·right[depth, channels·taps]; depth 0: nothing.
+  const float* left = nullptr;
+  const float* right = nullptr;
+  std::int64_t depth = 0;
 };
 struct PackArgs {
   Type compute = Type::f32;

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <new>
 #include <numbers>
+#include <span>
 
 #include "base/error.h"
 
@@ -64,6 +65,18 @@ float apply(Activation activation, float x) {
   return x;
 }
 
+// values[rows, columns] += left·right
+void add_product(const LowRankProduct& product, std::int64_t rows, std::span<float> values) {
+  const std::int64_t columns = static_cast<std::int64_t>(values.size()) / rows;
+  for (std::int64_t i = 0; i < static_cast<std::int64_t>(values.size()); ++i) {
+    float sum = 0.0F;
+    for (std::int64_t k = 0; k < product.depth; ++k) {
+      sum += product.left[i / columns * product.depth + k] * product.right[k * columns + i % columns];
+    }
+    values[static_cast<std::size_t>(i)] += sum;
+  }
+}
+
 class RefBackend final : public Backend {
  public:
   std::string_view name() const override { return "ref"; }
@@ -89,14 +102,15 @@ class RefBackend final : public Backend {
     if (request.compute == DType::i8) throw_failure(ErrorCode::unsupported, "the ref backend has no int8");
     std::vector<float> values;
     std::int64_t out = 0;
-    for (const HostTensor& part : request.parts) {
+    for (const auto& [part, product] : request.parts) {
       const std::size_t begin = values.size();
       values.resize(begin + static_cast<std::size_t>(part.elements()));
       to_float(part.dtype, part.data, values.data() + begin, values.size() - begin);
+      add_product(product, part.shape[0], std::span(values).subspan(begin));
       out += part.shape[0];
     }
     for (float& value : values) value = round_to(request.compute, value);
-    const Shape& shape = request.parts.front().shape;
+    const Shape& shape = request.parts.front().tensor.shape;
     const bool conv = shape.rank() == 4;
     return std::make_shared<RefWeight>(WeightInfo{.use = request.use,
                                                   .compute = request.compute,
