@@ -124,6 +124,9 @@ void run_vae(const LoadedCheckpoint& model, const PassOptions& options, Report& 
     const Tensor latents = some_tensor(model.vae_network.backend(), {1, size / 8, size / 8, 4});
     const auto [seconds, gflop] = timed({&model.vae_network}, 1, [&] { (*model.decoder)(latents); });
     report.pass(fmt::format("VAE decode {}²", size), seconds, gflop);
+    const Banding banding{.pixels = std::int64_t{size} * size / 4};
+    const Timed bands = timed({&model.vae_network}, 1, [&] { model.decoder->in_bands(latents, banding); });
+    report.pass(fmt::format("VAE decode {}², in bands", size), bands.seconds, bands.gflop);
   }
 }
 

@@ -254,8 +254,9 @@ void GenerateFlags::add_steering(CLI::App& app) {
           {"--pag-scale", "/hyperparameters/pag_scale", "perturbed-attention guidance [0]", "X", as_number},
           {"--variation-seed", "/variation/seed", "noise to mix in", "N", as_number},
           {"--variation-strength", "/variation/strength", "how much of it, 0 to 1", "X", as_number},
-          {"--vae-tile", "/precision/vae_tile", "side of a VAE tile in latent pixels; 0: only where needed [0]", "N",
-           as_number},
+          {"--vae-tile", "/precision/vae_tile",
+           "what the VAE works on at a time: a square of this side, in latents; 0: only where memory demands it [0]",
+           "N", as_number},
       });
   add(app, "Larger",
       {

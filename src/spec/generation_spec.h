@@ -230,7 +230,8 @@ struct GenerationSpec {
   // How.
   Precision precision = Precision::automatic;
   Precision vae_precision = Precision::automatic;
-  int vae_tile = 0;  // latent tile side, at least kMinVaeTile; 0: tile only where memory demands it
+  int vae_tile = 0;  // the VAE works on the area of a square of this side, in latents, at least kMinVaeTile; 0: on the
+                     // whole, where memory allows
   OutputChoice output;
 };
 

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -92,6 +93,12 @@ struct Conv2dArgs {
   bool wrap_y = false;
 };
 
+// Of a group's values: all channels of the group in all pixels of a picture.
+struct Moments {
+  double mean = 0;
+  double variance = 0;
+};
+
 // y = act(norm([x, x2])): normalised over a picture's pixels and the channels of a group
 struct GroupNormArgs {
   const Tensor& x;             // [N, H, W, C1], f32 or bf16
@@ -101,6 +108,7 @@ struct GroupNormArgs {
   int groups = 32;
   float epsilon = 1e-5F;
   Activation activation = Activation::none;  // none or silu
+  std::span<const Moments> given = {};       // [N·groups] to normalise with; empty: x's own
   Tensor* joined = nullptr;                  // if set: [N, H, W, C1 + C2], the input itself, joined and converted
 };
 
@@ -141,6 +149,8 @@ class Backend {
   virtual void linear(const LinearArgs& args, const Tensor& out) = 0;
   virtual void conv2d(const Conv2dArgs& args, const Tensor& out) = 0;
   virtual void group_norm(const GroupNormArgs& args, const Tensor& out) = 0;
+  // x [N, H, W, C], f32 or bf16; found [N·groups].
+  virtual void group_moments(const Tensor& x, int groups, std::span<Moments> found) = 0;
   virtual void layer_norm(const LayerNormArgs& args, const Tensor& out) = 0;
   virtual void attention(const AttentionArgs& args, const Tensor& out) = 0;
   // out = activation(x), converted to out's type; rows of both may be strided.

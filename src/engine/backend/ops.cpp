@@ -49,6 +49,8 @@ GroupNormResult run_group_norm(const Tensor& x, const Tensor& gamma, const Tenso
           options.groups);
   require_vector("group_norm", "gamma", gamma, channels);
   require_vector("group_norm", "beta", beta, channels);
+  require(options.given.empty() || static_cast<std::int64_t>(options.given.size()) == x.dim(0) * options.groups,
+          "group_norm: {} moments for {} pictures of {} groups", options.given.size(), x.dim(0), options.groups);
   GroupNormResult result;
   const Shape shape = with_last(x.shape(), channels);
   result.normalised = empty(x.backend(), shape, options.out);
@@ -60,6 +62,7 @@ GroupNormResult run_group_norm(const Tensor& x, const Tensor& gamma, const Tenso
                           .groups = options.groups,
                           .epsilon = options.epsilon,
                           .activation = options.activation,
+                          .given = options.given,
                           .joined = join ? &result.joined : nullptr},
                          result.normalised);
   return result;
@@ -166,6 +169,15 @@ Tensor group_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, cons
 GroupNormResult group_norm_and_join(const Tensor& x, const Tensor& gamma, const Tensor& beta,
                                     const GroupNormOptions& options) {
   return run_group_norm(x, gamma, beta, options, true);
+}
+
+std::vector<Moments> group_moments(const Tensor& x, int groups) {
+  require(x.rank() == 4 && is_activation_type(x.dtype()), "group_moments: x is {} {}", to_string(x.dtype()),
+          x.shape().str());
+  require(x.channels() % groups == 0, "group_moments: {} channels do not split into {} groups", x.channels(), groups);
+  std::vector<Moments> found(static_cast<std::size_t>(x.dim(0) * groups));
+  x.backend().group_moments(x, groups, found);
+  return found;
 }
 
 Tensor layer_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, float epsilon, DType out) {

@@ -47,6 +47,7 @@ struct GroupNormOptions {
   int groups = 32;
   float epsilon = 1e-5F;
   Activation activation = Activation::none;
+  std::span<const Moments> given = {};  // [N·groups] to normalise with; empty: x's own
   DType out = DType::f32;
 };
 struct GroupNormResult {
@@ -57,6 +58,9 @@ Tensor group_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, cons
 // Also gives the input itself, joined with x2 and converted to options.out.
 GroupNormResult group_norm_and_join(const Tensor& x, const Tensor& gamma, const Tensor& beta,
                                     const GroupNormOptions& options);
+
+// [N·groups], of x [N,H,W,C]
+std::vector<Moments> group_moments(const Tensor& x, int groups);
 
 Tensor layer_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, float epsilon, DType out);
 

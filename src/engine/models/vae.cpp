@@ -75,16 +75,34 @@ VaeDecoder::VaeDecoder(Network& network, const WeightSource& source, const VaeCo
   conv_out_ = Conv2d::load(decoder / "conv_out", {.in = channels, .out = config.out_channels});
 }
 
+Tensor VaeDecoder::begin(const Tensor& latents) const {
+  const Tensor x = post_quant_conv_ ? (*post_quant_conv_)(latents) : latents;
+  return mid_block_(conv_in_(x, {.out = stream_}));
+}
+
 Tensor VaeDecoder::operator()(const Tensor& latents) const {
-  Tensor x = post_quant_conv_ ? (*post_quant_conv_)(latents) : latents;
-  x = conv_in_(x, {.out = stream_});
-  x = mid_block_(std::move(x));
+  Tensor x = begin(latents);
   for (const Level& level : up_blocks_) {
     for (const ResnetBlock& resnet : level.resnets) x = resnet(std::move(x), nullptr, nullptr, stream_);
     if (level.upsampler) x = (*level.upsampler)(x, 2 * x.dim(1), 2 * x.dim(2), stream_);
   }
   x = conv_norm_out_(x, {.activation = Activation::silu});
   return conv_out_(x, {.out = DType::f32});
+}
+
+Tensor VaeDecoder::in_bands(const Tensor& latents, const Banding& banding) const {
+  Tensor x = begin(latents);
+  const Bands bands(*conv_in_.network, banding);
+  const Upsample2D* upsampler = nullptr;  // of the level before, made again for each pass over its rows
+  for (const Level& level : up_blocks_) {
+    for (const ResnetBlock& resnet : level.resnets) {
+      const Rows rows = upsampler != nullptr ? bands.upsampled(*upsampler, std::move(x), stream_) : held(std::move(x));
+      x = bands.resnet(resnet, rows, stream_);
+      upsampler = nullptr;
+    }
+    if (level.upsampler) upsampler = &*level.upsampler;
+  }
+  return bands.norm_and_convolve(conv_norm_out_, conv_out_, held(std::move(x)));
 }
 
 VaeEncoder::VaeEncoder(Network& network, const WeightSource& source, const VaeConfig& config, DType compute)
@@ -123,6 +141,27 @@ Tensor VaeEncoder::operator()(const Tensor& picture) const {
     for (const ResnetBlock& resnet : level.resnets) x = resnet(std::move(x), nullptr, nullptr, stream_);
     if (level.downsampler) x = (*level.downsampler)(x, {.out = stream_});
   }
+  return end(std::move(x));
+}
+
+Tensor VaeEncoder::in_bands(const Tensor& picture, const Banding& banding) const {
+  Tensor x = picture;
+  {
+    const Bands bands(*conv_in_.network, banding);
+    bool first = true;
+    for (const Level& level : down_blocks_) {
+      for (const ResnetBlock& resnet : level.resnets) {
+        const Rows rows = first ? bands.convolved(conv_in_, std::move(x), stream_) : held(std::move(x));
+        x = bands.resnet(resnet, rows, stream_);
+        first = false;
+      }
+      if (level.downsampler) x = bands.collect(bands.downsampled(*level.downsampler, std::move(x), stream_));
+    }
+  }
+  return end(std::move(x));
+}
+
+Tensor VaeEncoder::end(Tensor x) const {
   x = mid_block_(std::move(x));
   x = conv_norm_out_(x, {.activation = Activation::silu});
   x = conv_out_(x, {.out = DType::f32});

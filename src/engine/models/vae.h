@@ -4,6 +4,7 @@
 #include <optional>
 #include <vector>
 
+#include "engine/models/bands.h"
 #include "engine/models/unet_blocks.h"
 
 namespace darkroom::engine {
@@ -32,8 +33,12 @@ class VaeDecoder {
   VaeDecoder(Network& network, const WeightSource& source, const VaeConfig& config, DType compute);
   // Raw latents [N,h,w,4] f32 (scaling undone) → picture [N,8h,8w,3] f32, about −1 to 1.
   Tensor operator()(const Tensor& latents) const;
+  // The same in less memory and more time, N = 1.
+  Tensor in_bands(const Tensor& latents, const Banding& banding) const;
 
  private:
+  Tensor begin(const Tensor& latents) const;  // [N,h,w,C], what the first level takes
+
   struct Level {
     std::vector<ResnetBlock> resnets;
     std::optional<Upsample2D> upsampler;
@@ -52,8 +57,12 @@ class VaeEncoder {
   VaeEncoder(Network& network, const WeightSource& source, const VaeConfig& config, DType compute);
   // Picture [N,8h,8w,3] f32 in [−1,1] → [N,h,w,8] f32: the mean's channels, then the log variance's, not yet clamped.
   Tensor operator()(const Tensor& picture) const;
+  // The same in less memory and more time, N = 1.
+  Tensor in_bands(const Tensor& picture, const Banding& banding) const;
 
  private:
+  Tensor end(Tensor x) const;  // what the last level gives → the result
+
   struct Level {
     std::vector<ResnetBlock> resnets;
     std::optional<Conv2d> downsampler;

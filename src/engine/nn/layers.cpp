@@ -143,16 +143,23 @@ GroupNorm GroupNorm::load(const Loader& loader, std::int64_t channels, int group
 }
 
 Tensor GroupNorm::operator()(const Tensor& x, const GroupNormCall& call) const {
-  return network->watch(
-      *weight,
-      group_norm(x, weight->values(), bias->values(),
-                 {.x2 = call.skip, .groups = groups, .epsilon = epsilon, .activation = call.activation, .out = out}));
+  return network->watch(*weight, group_norm(x, weight->values(), bias->values(),
+                                            {.x2 = call.skip,
+                                             .groups = groups,
+                                             .epsilon = epsilon,
+                                             .activation = call.activation,
+                                             .given = call.given,
+                                             .out = out}));
 }
 
 GroupNormResult GroupNorm::with_input(const Tensor& x, const GroupNormCall& call) const {
-  GroupNormResult result = group_norm_and_join(
-      x, weight->values(), bias->values(),
-      {.x2 = call.skip, .groups = groups, .epsilon = epsilon, .activation = call.activation, .out = out});
+  GroupNormResult result = group_norm_and_join(x, weight->values(), bias->values(),
+                                               {.x2 = call.skip,
+                                                .groups = groups,
+                                                .epsilon = epsilon,
+                                                .activation = call.activation,
+                                                .given = call.given,
+                                                .out = out});
   network->watch(*weight, result.normalised);
   return result;
 }

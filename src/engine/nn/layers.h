@@ -87,6 +87,7 @@ struct Upsample2D {
 struct GroupNormCall {
   const Tensor* skip = nullptr;  // joined behind x's channels
   Activation activation = Activation::none;
+  std::span<const Moments> given = {};  // [N·groups] to normalise with; empty: x's own
 };
 
 struct GroupNorm {

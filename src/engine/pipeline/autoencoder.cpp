@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "engine/pipeline/vae_tiles.h"
+#include "engine/backend/ops.h"
 
 namespace darkroom::engine {
 
@@ -13,9 +13,19 @@ Autoencoder::Autoencoder(Backend& backend, const ModelPart<VaeConfig>& part, DTy
       decoder(network, *part.weights, part.config, compute),
       encoder(network, *part.weights, part.config, compute) {}
 
+template <class Coder>
+std::vector<float> Autoencoder::code(const Coder& coder, const Tensor& x, int tile, const CancelToken& cancel) {
+  const Banding banding{.pixels = std::int64_t{tile} * tile * kLatentPixels * kLatentPixels,
+                        .between = [&] { cancel.throw_if_cancelled(); }};
+  return to_host(network.finite("vae", [&] { return tile == 0 ? coder(x) : coder.in_bands(x, banding); }));
+}
+
 LatentDistribution Autoencoder::encode(std::span<const float> pixels, const LatentShape& shape, int tile,
                                        const CancelToken& cancel) {
-  const std::vector<float> moments = encode_tiled(*this, pixels, shape, tile, cancel);
+  const Tensor picture = from_host(
+      network.backend(), pixels,
+      {1, std::int64_t{shape.height} * kLatentPixels, std::int64_t{shape.width} * kLatentPixels, config.in_channels});
+  const std::vector<float> moments = code(encoder, picture, tile, cancel);
   const auto channels = static_cast<std::size_t>(config.latent_channels);
   LatentDistribution distribution;
   for (std::size_t i = 0; i < moments.size(); i += 2 * channels) {
@@ -39,7 +49,8 @@ Image Autoencoder::decode(std::span<const float> latents, const LatentShape& sha
                           const CancelToken& cancel) {
   std::vector<float> raw(latents.begin(), latents.end());
   unscale(raw);
-  const std::vector<float> values = decode_tiled(*this, raw, shape, tile, cancel);
+  const Tensor z = from_host(network.backend(), raw, {1, shape.height, shape.width, shape.channels});
+  const std::vector<float> values = code(decoder, z, tile, cancel);
   Image picture(shape.width * kLatentPixels, shape.height * kLatentPixels, 3);
   std::ranges::transform(values, picture.pixels.begin(), [](float value) {
     return static_cast<std::uint8_t>(std::nearbyint(std::clamp(value / 2 + 0.5F, 0.0F, 1.0F) * 255.0F));

@@ -10,11 +10,10 @@
 #include "engine/pipeline/engine.h"
 #include "engine/pipeline/latents.h"
 #include "engine/pipeline/model_cache.h"
+#include "engine/pipeline/vae_tiles.h"
 #include "engine/weights/checkpoint.h"
 
 namespace darkroom::engine {
-
-inline constexpr int kLatentPixels = 8;  // a latent is that many pixels wide and high
 
 // What the encoder knows of a picture: of each latent the mean and the deviation, [h, w, C] both, not yet scaled.
 struct LatentDistribution {
@@ -45,6 +44,10 @@ struct Autoencoder final : LaidOutModel {
   VaeEncoder encoder;
 
  private:
+  // coder(x), at once or in bands; x [1, h, w, C]
+  template <class Coder>
+  std::vector<float> code(const Coder& coder, const Tensor& x, int tile, const CancelToken& cancel);
+
   struct Spread {
     double mean = 0;
     double deviation = 1;

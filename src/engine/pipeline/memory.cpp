@@ -21,8 +21,7 @@ std::uint64_t activation_bytes(const GenerationSpec& spec, const ComputeTypes& t
   const std::uint64_t unet = rows * pixels / 64 * 320 * 4 * tensors;
   const int height = size.height / kLatentPixels, width = size.width / kLatentPixels;
   const int tile = vae_tile(spec.vae_tile, height, width, types.vae);
-  const std::uint64_t autoencoder = tile == 0 ? decoder_bytes(height, width, types.vae)
-                                              : decoder_bytes(std::min(tile, height), std::min(tile, width), types.vae);
+  const std::uint64_t autoencoder = decoder_bytes(height, width, tile, types.vae);
   std::uint64_t upscaler = 0;
   if (spec.hires && spec.hires->upscaler != kLatentUpscaler) {
     upscaler = upscale_bytes({.model = spec.hires->upscaler, .factor = spec.hires->factor},

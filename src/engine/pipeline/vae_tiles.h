@@ -1,36 +1,24 @@
-// The autoencoder over pictures that are too large for one pass.
-//
-// compat(diffusers): a tile is normalised with its own mean and deviation, not the picture's, and attends to itself
-// alone, so a tiled picture is not the untiled one anywhere: nearly the same inside of a tile, and the tiles' slightly
-// different colours go over into one another where they overlap, by a quarter of a side as in AutoencoderKL's tiling.
+// How much of a picture the autoencoder works on at a time. A tile's side stands for an area: the work goes by bands of
+// rows (models/bands.h) of as many pixels as a square tile has, and the picture is the same for every tile but for the
+// rounding of sums.
 #pragma once
 
 #include <cstdint>
-#include <span>
-#include <vector>
 
-#include "engine/pipeline/autoencoder.h"
-#include "engine/pipeline/latents.h"
-#include "engine/pipeline/tiles.h"
+#include "engine/tensor/tensor.h"
 
 namespace darkroom::engine {
 
-// Memory of decoding (encoding takes less) height × width latents, in bytes.
-std::uint64_t decoder_bytes(int height, int width, DType type);
+inline constexpr int kLatentPixels = 8;  // a latent is that many pixels wide and high
 
-// The side of the largest tile, in latents, that is decoded in `bytes`; 0: the whole is.
+// Memory of decoding (encoding takes less) height × width latents, in bytes. tile: a side in latents; 0: the whole at
+// once.
+std::uint64_t decoder_bytes(int height, int width, int tile, DType type);
+
+// The side of the largest tile with which decoding fits `bytes`, or else the smallest there is; 0: the whole fits.
 int vae_tile_within(std::uint64_t bytes, int height, int width, DType type);
 
 // The side of tile that a job works in: what it asks for, or what this machine's memory demands (activation_budget()).
 int vae_tile(int asked, int height, int width, DType type);
-
-// One picture, its size in `shape`. tile: the side in latents, 0 or at least kMinVaeTile; 0: the whole at once. Edges
-// meet as vae.network.wrap says, also where they are in different tiles.
-// Raw latents (scaling undone) [h, w, C] → [8h, 8w, 3], about −1 to 1.
-std::vector<float> decode_tiled(Autoencoder& vae, std::span<const float> latents, const LatentShape& shape, int tile,
-                                const CancelToken& cancel);
-// [8h, 8w, 3] in [−1, 1] → [h, w, 2C]: the mean's channels, then the log variance's, not yet clamped.
-std::vector<float> encode_tiled(Autoencoder& vae, std::span<const float> picture, const LatentShape& shape, int tile,
-                                const CancelToken& cancel);
 
 }  // namespace darkroom::engine

@@ -52,6 +52,27 @@ TEST_P(GroupNormParity, AgreesWithReference) {
   }
 }
 
+TEST(GroupNorm, NormalisesWithTheMomentsThatItIsGiven) {
+  for (const DType type : {kF32, kBf16}) {
+    const std::vector<float> values = random_normal({2, 9, 17, 96}, 1);
+    const auto norm = [&](Backend& backend, std::span<const Moments> given) {
+      const Tensor ones = from_host(backend, std::vector<float>(96, 1.0F), {96});
+      return group_norm(from_host(backend, values, {2, 9, 17, 96}, type), ones, ones, {.groups = 32, .given = given});
+    };
+    std::vector<Moments> others(64);
+    for (std::size_t i = 0; i < others.size(); ++i)
+      others[i] = {0.1 * static_cast<double>(i), 1.0 + static_cast<double>(i)};
+    expect_parity(kSums, [&](Backend& backend) { return norm(backend, others); });
+    // Its own, measured before, give what it gives without.
+    expect_parity(kSums, [&](Backend& backend) {
+      return norm(backend, group_moments(from_host(backend, values, {2, 9, 17, 96}, type), 32));
+    });
+    EXPECT_LT(nmse(to_host(norm(ref(), {})),
+                   to_host(norm(ref(), group_moments(from_host(ref(), values, {2, 9, 17, 96}, type), 32)))),
+              1e-12);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(
     SdxlShapes, GroupNormParity,
     testing::Values(GroupNormCase{.pictures = 2, .y = kBf16},

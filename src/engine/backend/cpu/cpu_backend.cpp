@@ -352,10 +352,19 @@ class CpuBackend final : public Backend {
       norm.channels2 = args.x2->channels();
     }
     if (args.joined != nullptr) norm.joined = out_of(*args.joined);
-    const auto doubles = static_cast<std::size_t>(kernels_.group_norm_scratch_doubles(norm));
-    const std::shared_ptr<Buffer> scratch = allocate(doubles * sizeof(double));
-    norm.scratch = static_cast<double*>(scratch->data());
-    kernels_.group_norm(norm);
+    if (!args.given.empty()) norm.given = &args.given.front().mean;
+    run(norm);
+  }
+
+  void group_moments(const Tensor& x, int groups, std::span<Moments> found) override {
+    static_assert(sizeof(Moments) == 2 * sizeof(double));
+    run({.x = view_of(x),
+         .pictures = x.dim(0),
+         .pixels = x.dim(1) * x.dim(2),
+         .channels = x.channels(),
+         .groups = groups,
+         .found = &found.front().mean,
+         .threads = threads_});
   }
 
   void layer_norm(const LayerNormArgs& args, const Tensor& out) override {
@@ -444,6 +453,13 @@ class CpuBackend final : public Backend {
   }
 
  private:
+  void run(cpu::GroupNormKernelArgs norm) {
+    const auto doubles = static_cast<std::size_t>(kernels_.group_norm_scratch_doubles(norm));
+    const std::shared_ptr<Buffer> scratch = allocate(doubles * sizeof(double));
+    norm.scratch = static_cast<double*>(scratch->data());
+    kernels_.group_norm(norm);
+  }
+
   // x in the type that products are taken in: in bfloat16 with an even number of channels, the last one zero; in int8
   // quantised, rows [pixels, bytes].
   Tensor readable(const Tensor& x, DType compute) {

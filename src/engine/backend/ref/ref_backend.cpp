@@ -77,6 +77,19 @@ void add_product(const LowRankProduct& product, std::int64_t rows, std::span<flo
   }
 }
 
+// each(visit) visits the positions (row, channel) of a group, value(row, channel) is what lies there.
+template <class Each, class Value>
+Moments moments_of(const Each& each, const Value& value) {
+  double sum = 0, squares = 0, count = 0;
+  each([&](std::int64_t r, std::int64_t c) {
+    sum += value(r, c);
+    ++count;
+  });
+  const double mean = sum / count;
+  each([&](std::int64_t r, std::int64_t c) { squares += (value(r, c) - mean) * (value(r, c) - mean); });
+  return {.mean = mean, .variance = squares / count};
+}
+
 class RefBackend final : public Backend {
  public:
   std::string_view name() const override { return "ref"; }
@@ -190,18 +203,29 @@ class RefBackend final : public Backend {
             for (std::int64_t c = g * width; c < (g + 1) * width; ++c) visit(r, c);
           }
         };
-        double mean = 0;
-        double squares = 0;
-        const auto count = static_cast<double>(pixels * width);
-        each([&](std::int64_t r, std::int64_t c) { mean += input(r, c) / count; });
-        each([&](std::int64_t r, std::int64_t c) { squares += (input(r, c) - mean) * (input(r, c) - mean); });
-        const double scale = 1.0 / std::sqrt(squares / count + args.epsilon);
+        const auto [mean, variance] =
+            args.given.empty() ? moments_of(each, input) : args.given[static_cast<std::size_t>(n * args.groups + g)];
+        const double scale = 1.0 / std::sqrt(variance + args.epsilon);
         each([&](std::int64_t r, std::int64_t c) {
           const auto y = static_cast<float>((input(r, c) - mean) * scale);
           if (args.joined != nullptr) set(*args.joined, r, c, input(r, c));
           set(out, r, c, apply(args.activation, y * get(args.gamma, 0, c) + get(args.beta, 0, c)));
         });
       }
+    }
+  }
+
+  void group_moments(const Tensor& x, int groups, std::span<Moments> found) override {
+    const std::int64_t pixels = x.dim(1) * x.dim(2);
+    const std::int64_t width = x.channels() / groups;
+    for (std::int64_t i = 0; i < x.dim(0) * groups; ++i) {
+      const auto each = [&](const auto& visit) {
+        for (std::int64_t r = i / groups * pixels; r < (i / groups + 1) * pixels; ++r) {
+          for (std::int64_t c = i % groups * width; c < (i % groups + 1) * width; ++c) visit(r, c);
+        }
+      };
+      found[static_cast<std::size_t>(i)] =
+          moments_of(each, [&](std::int64_t r, std::int64_t c) { return get(x, r, c); });
     }
   }
 
