@@ -152,13 +152,21 @@ std::vector<double> linspace(double start, double stop, int count) {
   return values;
 }
 
-std::vector<double> descend_to_zero(double start, double step) {
+namespace {
+
+// numpy.arange with a negative step to zero, rounded, less one. For some counts (61, 103, 121, …) rounding leaves one
+// more above zero, at the timestep −1: numpy and diffusers have it too, and look it up at the schedule's other end. It
+// is left out here.
+std::vector<double> trailing_timesteps(double start, double step) {
   const int count = static_cast<int>(std::ceil(start / step));
   const double delta = (start - step) - start;  // numpy takes the difference of the first two
-  std::vector<double> values;
-  for (int i = 0; i < count; ++i) values.push_back(start + i * delta);
-  return values;
+  std::vector<double> timesteps;
+  for (int i = 0; i < count; ++i) timesteps.push_back(std::nearbyint(start + i * delta) - 1.0);
+  std::erase_if(timesteps, [](double t) { return t < 0; });
+  return timesteps;
 }
+
+}  // namespace
 
 std::vector<double> divide_schedule(const SchedulerConfig& config, int steps) {
   const int train = config.num_train_timesteps;
@@ -173,8 +181,7 @@ std::vector<double> divide_schedule(const SchedulerConfig& config, int steps) {
       for (int i = steps - 1; i >= 0; --i) timesteps.push_back(i * (train / steps) + config.steps_offset);
       break;
     case TimestepSpacing::trailing:
-      timesteps = descend_to_zero(train, static_cast<double>(train) / steps);
-      for (double& t : timesteps) t = std::nearbyint(t) - 1.0;
+      timesteps = trailing_timesteps(train, static_cast<double>(train) / steps);
       break;
   }
   return timesteps;
@@ -193,8 +200,7 @@ std::vector<double> divide_schedule_inside(const SchedulerConfig& config, int st
       for (int i = steps; i > 0; --i) timesteps.push_back(i * (end / (steps + 1)) + config.steps_offset);
       break;
     case TimestepSpacing::trailing:
-      timesteps = descend_to_zero(end, static_cast<double>(config.num_train_timesteps) / steps);
-      for (double& t : timesteps) t = std::nearbyint(t) - 1.0;
+      timesteps = trailing_timesteps(end, static_cast<double>(config.num_train_timesteps) / steps);
       break;
   }
   return timesteps;

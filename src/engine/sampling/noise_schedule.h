@@ -22,9 +22,8 @@ void keep_terminal_alpha(const SchedulerConfig& config, NoiseSchedule& schedule)
 std::vector<float> sigmas_of(std::span<const float> alphas_cumprod);
 std::vector<float> logs_of(std::span<const float> values);
 
-// numpy.linspace and numpy.arange with a negative step to zero.
+// numpy.linspace.
 std::vector<double> linspace(double start, double stop, int count);
-std::vector<double> descend_to_zero(double start, double step);
 
 // `steps` timesteps from noisy to clean, by the configured spacing, of the solvers whose steps divide the schedule
 // by `steps`; linspace gives fractions.

@@ -1,6 +1,7 @@
 // What steers a picture where there is no reference vector: held against an independent way to the same picture.
 #include <cmath>
 #include <fstream>
+#include <functional>
 #include <set>
 
 #include <gtest/gtest.h>
@@ -365,6 +366,8 @@ TEST_F(Steering, EverythingAtOnceWorksAndIsTheSameAloneAndInABatch) {
   spec.vae = tiny_model("tiny-vae-alt");
   spec.embeddings = {
       {.token = "<sks-cat>", .model = (test::vectors_dir() / "embeddings/sks-cat.safetensors").string()}};
+  spec.loras = {{.model = (test::vectors_dir() / "loras/kohya.safetensors").string(), .unet_weight = 0.8F},
+                {.model = (test::vectors_dir() / "loras/lokr.safetensors").string(), .unet_weight = -0.5F}};
   spec.prompt = "a (<sks-cat>:1.2) on a chair";
   spec.prompt_syntax = PromptSyntax::webui;
   spec.pag_scale = 2.0F;
@@ -372,15 +375,36 @@ TEST_F(Steering, EverythingAtOnceWorksAndIsTheSameAloneAndInABatch) {
   spec.freeu = FreeU{};
   spec.tile_x = true;
   spec.hires = HiresUse{.factor = 1.5F, .steps = 4, .strength = 0.6F, .upscaler = "lanczos"};
+  spec.upscale = UpscaleUse{.model = (test::vectors_dir() / "upscalers/realesrgan-x2-new-keys.safetensors").string(),
+                            .factor = 2.0F};
   spec.scheduler.name = "EulerAncestralDiscreteScheduler";
   spec.batch_size = 2;
   const GenerationResult both = run(spec);
   ASSERT_EQ(both.pictures.size(), 2U);
-  EXPECT_EQ(both.pictures[1].width, 192);
+  EXPECT_EQ(both.pictures[1].width, 384);
   EXPECT_EQ(both.control_maps.size(), 2U);
+  EXPECT_EQ(both.loaded_loras.size(), 2U);
   spec.batch_size = 1;
   spec.seed += 1;
-  EXPECT_EQ(pixels(spec), both.pictures[1].rgb);
+  const std::vector<std::uint8_t> alone = pixels(spec);
+  EXPECT_EQ(alone, both.pictures[1].rgb);
+
+  // Each of them is in it.
+  const auto changes = [&](const char* what, const std::function<void(GenerationSpec&)>& without) {
+    GenerationSpec less = spec;
+    without(less);
+    EXPECT_NE(pixels(less), alone) << what;
+  };
+  changes("the second LoRA", [](GenerationSpec& less) { less.loras.pop_back(); });
+  changes("the second ControlNet", [](GenerationSpec& less) { less.controlnets.pop_back(); });
+  changes("the refiner", [](GenerationSpec& less) { less.refiner.reset(); });
+  changes("the VAE", [](GenerationSpec& less) { less.vae.clear(); });
+  changes("the embedding", [](GenerationSpec& less) { less.embeddings.clear(); });
+  changes("perturbed attention", [](GenerationSpec& less) { less.pag_scale = 0.0F; });
+  changes("guidance rescale", [](GenerationSpec& less) { less.guidance_rescale = 0.0F; });
+  changes("FreeU", [](GenerationSpec& less) { less.freeu.reset(); });
+  changes("edges that meet", [](GenerationSpec& less) { less.tile_x = false; });
+  changes("the mask", [](GenerationSpec& less) { less.mask_image.reset(); });
 }
 
 TEST_F(Steering, BadValuesAreNamed) {

@@ -101,6 +101,19 @@ TEST(NoiseSchedule, BetaSigmasAreQuantilesOfTheBetaDistribution) {
   EXPECT_NEAR(sigmas[2], 1.0 - sigmas[8], 1e-12);
 }
 
+TEST(NoiseSchedule, EveryNumberOfStepsHasThatManyTimesteps) {
+  for (const TimestepSpacing spacing :
+       {TimestepSpacing::linspace, TimestepSpacing::leading, TimestepSpacing::trailing}) {
+    SchedulerConfig config = sdxl();
+    config.timestep_spacing = spacing;
+    for (int steps = 1; steps <= 150; ++steps) {
+      const std::vector<double> timesteps = divide_schedule(config, steps);
+      ASSERT_EQ(timesteps.size(), static_cast<std::size_t>(steps)) << static_cast<int>(spacing);
+      ASSERT_GE(timesteps.back(), 0.0) << steps;
+    }
+  }
+}
+
 TEST(NoiseSchedule, StepsAreSpacedAsInTheTableOfLinAndOthers) {
   SchedulerConfig config = sdxl();
   config.steps_offset = 1;
