@@ -143,6 +143,14 @@ Result<std::vector<std::string>> write_control_maps(const fs::path& first, const
 
 std::string parameters_text(const GenerationSpec& spec, const engine::GeneratedPicture& picture,
                             const std::string& scheduler) {
+  if (only_enlarges(spec)) {
+    const Infotext enlarged{.prompt = "",
+                            .negative_prompt = "",
+                            .settings = {{"Postprocess upscale by", fmt::to_string(spec.upscale->factor)},
+                                         {"Postprocess upscaler", fs::path(spec.upscale->model).stem().string()},
+                                         {"Version", "darkroom " DARKROOM_VERSION}}};
+    return to_infotext(enlarged);
+  }
   // What the prompt made; an upscaled picture is larger.
   const int width = spec.upscale ? spec.width : picture.width;
   const int height = spec.upscale ? spec.height : picture.height;

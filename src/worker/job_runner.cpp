@@ -76,10 +76,16 @@ tl::expected<GenerationSpec, Refusal> resolve_files(const GenerationSpec& spec, 
 }
 
 Result<void> settle_size(GenerationSpec& spec, const Limits& limits) {
-  if (spec.width > 0 && spec.height > 0) return {};
+  const bool enlarges = only_enlarges(spec);
+  if (!enlarges && spec.width > 0 && spec.height > 0) return {};
   DR_ASSERT(spec.init_image.has_value());
   const Result<Size> given = engine::picture_size(*spec.init_image);
   if (!given) return fail(given.error().code, "init_image: {}", given.error().message);
+  if (enlarges) {
+    spec.width = given->width;
+    spec.height = given->height;
+    return {};
+  }
   const auto settle = [&](int& side, int own_side, int added, const char* direction) -> Result<void> {
     const int own = own_side + added;
     if (side > 0) return {};

@@ -44,8 +44,8 @@ class JobRunner {
 tl::expected<GenerationSpec, Refusal> resolve_files(const GenerationSpec& spec, const ModelDirectories& models,
                                                     const OutputDirectory& outputs);
 
-// Sides that are not given become those of init_image, extended. Error invalid_argument where that is no size that may
-// be asked for.
+// Sides that are not given become those of init_image, extended, and of a picture that is only enlarged its own. Error
+// invalid_argument where that is no size that may be asked for; those of reading the picture.
 Result<void> settle_size(GenerationSpec& spec, const Limits& limits);
 
 }  // namespace darkroom

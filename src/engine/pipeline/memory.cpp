@@ -9,6 +9,9 @@
 namespace darkroom::engine {
 
 std::uint64_t activation_bytes(const GenerationSpec& spec, const ComputeTypes& types) {
+  if (only_enlarges(spec)) {
+    return upscale_bytes(*spec.upscale, {.width = spec.width, .height = spec.height}, 1, upscaler_type(types));
+  }
   const double factor = spec.hires ? static_cast<double>(spec.hires->factor) : 1.0;
   const Size size{.width = static_cast<int>(spec.width * factor), .height = static_cast<int>(spec.height * factor)};
   const auto pixels = static_cast<std::uint64_t>(size.width) * static_cast<std::uint64_t>(size.height);
