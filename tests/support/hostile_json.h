@@ -2,32 +2,14 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <string>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 
+#include "tests/support/dice.h"
+
 namespace darkroom::test {
-
-// A small deterministic generator: std's distributions differ from library to library.
-class Dice {
- public:
-  explicit Dice(std::uint64_t seed) : state_(seed) {}
-
-  std::size_t below(std::size_t limit) {
-    state_ = state_ * 6364136223846793005U + 1442695040888963407U;
-    return static_cast<std::size_t>(state_ >> 33U) % limit;
-  }
-  bool one_in(std::size_t n) { return below(n) == 0; }
-  template <class T>
-  const T& of(const std::vector<T>& choices) {
-    return choices[below(choices.size())];
-  }
-
- private:
-  std::uint64_t state_;
-};
 
 // JSON texts that no reader of a request wants: wrong types, numbers past every range, what JSON does not have, lone
 // surrogates, bytes that are not UTF-8, deep nesting.
