@@ -149,10 +149,9 @@ void JobRunner::generate(const GenerationRequest& request, Response& response, e
   progress.stage("write");
   cancel.throw_if_cancelled();
   Generated generated;
-  generated.generated_images = value_or_throw(write_pictures(paths, *spec, result));
-  if (spec->output.save_control_maps) {
-    generated.control_maps = value_or_throw(write_control_maps(paths.front(), *spec, result));
-  }
+  Artifacts artifacts = value_or_throw(write_artifacts(paths, *spec, result));
+  generated.generated_images = std::move(artifacts.pictures);
+  generated.control_maps = std::move(artifacts.control_maps);
   generated.tags = request.job.tags;
 
   ProcessingMetrics& metrics = generated.processing_metrics;
