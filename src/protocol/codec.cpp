@@ -150,6 +150,7 @@ void fields(Io& io, Of<ProcessingMetrics> auto& metrics) {
   io.required("device_name", metrics.device_name);
   io.required("memory_used", metrics.memory_used);
   io.required("memory_peak", metrics.memory_peak);
+  io.field("memory_predicted", metrics.memory_predicted);
   io.object("model_info", [&](Io& inner) { fields(inner, metrics.model_info); });
   io.required("compute_type", metrics.compute_type);
   io.required("scheduler", metrics.scheduler);

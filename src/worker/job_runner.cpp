@@ -138,7 +138,7 @@ void JobRunner::generate(const GenerationRequest& request, Response& response, e
   }
   if (Result<void> settled = settle_size(*spec, limits_); !settled) throw Failure(settled.error());
   const std::vector<std::filesystem::path> paths = value_or_throw(outputs_.plan(*spec, response.request_id));
-  check_memory(*spec);
+  const std::uint64_t predicted = check_memory(*spec);
 
   // 2. The work.
   const Clock::time_point inference_start = Clock::now();
@@ -159,6 +159,7 @@ void JobRunner::generate(const GenerationRequest& request, Response& response, e
   metrics.device_name = result.device;
   metrics.memory_used = resident_bytes();
   metrics.memory_peak = peak_resident_bytes();
+  metrics.memory_predicted = predicted;
   metrics.model_info = {.base_model = request.spec.model,
                         .refiner_model = request.spec.refiner ? request.spec.refiner->model : "",
                         .loaded_loras = std::move(result.loaded_loras),
@@ -184,7 +185,7 @@ void JobRunner::unload(const UnloadModel& unload, Response& response) {
   response.data = ModelUnloaded{unload.model};
 }
 
-void JobRunner::check_memory(const GenerationSpec& spec) const {
+std::uint64_t JobRunner::check_memory(const GenerationSpec& spec) const {
   // What is resident counts as free: models that the job does not need make room for it.
   const std::uint64_t needed = engine_.predict_bytes(spec);
   const std::uint64_t allowed = config_.memory_bytes > 0 ? config_.memory_bytes : available_bytes() + resident_bytes();
@@ -192,6 +193,7 @@ void JobRunner::check_memory(const GenerationSpec& spec) const {
     throw_failure(ErrorCode::out_of_memory, "the job needs {} MB of memory, {} MB are {}", needed / 1'000'000,
                   allowed / 1'000'000, config_.memory_bytes > 0 ? "allowed (worker.memory_bytes)" : "free");
   }
+  return needed;
 }
 
 }  // namespace darkroom

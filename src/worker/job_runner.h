@@ -30,7 +30,8 @@ class JobRunner {
                 const engine::CancelToken& cancel);
   void load(const LoadModel& load, Response& response);
   void unload(const UnloadModel& unload, Response& response);
-  void check_memory(const GenerationSpec& spec) const;
+  // What it needs, in bytes. Throws Failure{out_of_memory} where that is more than there is or may be.
+  std::uint64_t check_memory(const GenerationSpec& spec) const;
 
   engine::Engine& engine_;
   const ModelDirectories& models_;

@@ -1,5 +1,6 @@
 #include "engine/pipeline/engine.h"
 
+#include <algorithm>
 #include <functional>
 #include <utility>
 
@@ -128,6 +129,29 @@ struct Engine::State {
     return models;
   }
 
+  // Of what is not there, or is no model, SDXL's: that it is not, the job says.
+  NetworkWidths widths_of(const GenerationSpec& spec) const {
+    NetworkWidths widths{.unet = 0, .vae = 0};
+    const auto take = [&](const Checkpoint& checkpoint) {
+      widths.unet = std::max(widths.unet, checkpoint.unet.config.block_out_channels.front());
+      if (checkpoint.vae) widths.vae = std::max(widths.vae, checkpoint.vae->config.block_out_channels.front());
+    };
+    for (const std::string& path : {spec.model, spec.refiner ? spec.refiner->model : std::string()}) {
+      if (path.empty()) continue;
+      if (const auto kept = cache.peek(ModelRole::checkpoint, path)) {
+        take(static_cast<const SdxlModel&>(*kept).checkpoint);
+      } else if (const auto checkpoint = open_checkpoint(path)) {
+        take(*checkpoint);
+      }
+    }
+    if (!spec.vae.empty()) {
+      if (const auto vae = open_vae(spec.vae))
+        widths.vae = std::max(widths.vae, vae->config.block_out_channels.front());
+    }
+    const NetworkWidths sdxl;
+    return {.unet = widths.unet > 0 ? widths.unet : sdxl.unet, .vae = widths.vae > 0 ? widths.vae : sdxl.vae};
+  }
+
   GenerationResult enlarge(const GenerationSpec& spec, ProgressSink& progress, const CancelToken& cancel);
 
   template <class Model>
@@ -235,7 +259,7 @@ std::uint64_t Engine::predict_bytes(const GenerationSpec& spec) const {
   // "lanczos" and "latent" are no files: nothing is found under them.
   if (spec.hires) files.emplace_back(spec.hires->upscaler, upscaler_type(types));
   if (spec.upscale) files.emplace_back(spec.upscale->model, upscaler_type(types));
-  std::uint64_t bytes = activation_bytes(spec, types);
+  std::uint64_t bytes = activation_bytes(spec, types, state_->widths_of(spec));
   for (const auto& [path, type] : files) {
     if (const auto inspected = inspect(path)) bytes += State::laid_out_bytes(inspected->bytes, type);
   }

@@ -52,6 +52,12 @@ ModelCache::Entry* ModelCache::find(const ModelKey& key) {
   return &entries_.front();
 }
 
+std::shared_ptr<const LaidOutModel> ModelCache::peek(ModelRole role, const std::filesystem::path& path) const {
+  const auto found = std::ranges::find_if(
+      entries_, [&](const Entry& entry) { return entry.key.role == role && entry.key.path == path; });
+  return found == entries_.end() ? nullptr : found->model;
+}
+
 void ModelCache::keep(const ModelKey& key, std::size_t stamp, std::shared_ptr<LaidOutModel> model) {
   entries_.push_front({.key = key, .stamp = stamp, .model = std::move(model), .last_used = now_seconds()});
 }

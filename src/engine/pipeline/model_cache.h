@@ -47,6 +47,9 @@ class ModelCache {
     return model;
   }
 
+  // A model of that file, in whatever types; null where none is kept.
+  std::shared_ptr<const LaidOutModel> peek(ModelRole role, const std::filesystem::path& path) const;
+
   // Takes out what is beyond the budget once nobody holds it, but never the last model used.
   void trim() { make_room(0); }
   // How many models of that file there were.

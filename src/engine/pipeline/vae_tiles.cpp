@@ -30,11 +30,11 @@ std::vector<float> run(Autoencoder& vae, const TiledPicture& picture, int tile, 
 
 }  // namespace
 
-std::uint64_t decoder_bytes(int height, int width, DType type) {
-  // The last level holds three tensors of 256 channels and one of half, at full size.
+std::uint64_t decoder_bytes(int height, int width, DType type, std::int64_t channels) {
+  // The last level holds three tensors of twice its channels, as it gets them, and one of its own.
   const auto pixels = static_cast<std::uint64_t>(height) * static_cast<std::uint64_t>(width) *
                       static_cast<std::uint64_t>(kLatentPixels * kLatentPixels);
-  return pixels * (type == DType::f32 ? 4 : 2) * (3 * 256 + 128);
+  return pixels * (type == DType::f32 ? 4 : 2) * 7 * static_cast<std::uint64_t>(channels);
 }
 
 int vae_tile_within(std::uint64_t bytes, int height, int width, DType type) {

@@ -15,8 +15,10 @@
 
 namespace darkroom::engine {
 
-// Memory of decoding (encoding takes less) height × width latents, in bytes.
-std::uint64_t decoder_bytes(int height, int width, DType type);
+inline constexpr std::int64_t kVaeWidth = 128;  // channels of SDXL's VAE at full size
+
+// Memory of decoding (encoding takes less) height × width latents by a VAE so wide, in bytes.
+std::uint64_t decoder_bytes(int height, int width, DType type, std::int64_t channels = kVaeWidth);
 
 // The side of the largest tile, in latents, that is decoded in `bytes`; 0: the whole is.
 int vae_tile_within(std::uint64_t bytes, int height, int width, DType type);

@@ -46,6 +46,7 @@ Generated some_pictures() {
                                   .device_name = "cpu",
                                   .memory_used = 5,
                                   .memory_peak = 6,
+                                  .memory_predicted = 7,
                                   .model_info = {"base", "refiner", {"lora"}, "cpu", 5},
                                   .compute_type = "bfloat16",
                                   .scheduler = "DDIMScheduler",
