@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <string_view>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -39,6 +40,19 @@ Fd take_signals() {
   return Fd{::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK)};
 }
 
+// Models are mapped: one that becomes shorter, or whose disk fails, while it is read ends the program. What it was is
+// said, since the parent only sees a signal.
+void explain_bus_errors() {
+  struct sigaction action {};
+  action.sa_handler = [](int) {
+    constexpr std::string_view kWords =
+        "darkroom-worker: a model's file became shorter or could not be read while it was in use\n";
+    [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, kWords.data(), kWords.size());
+  };
+  action.sa_flags = SA_RESETHAND;  // the read is tried again and then ends the program
+  ::sigaction(SIGBUS, &action, nullptr);
+}
+
 int run(int argc, char** argv) {
   ConfigFlags flags;
   bool allow_any_path = false;
@@ -64,6 +78,7 @@ int run(int argc, char** argv) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   const Fd output = take_standard_output();
   const Fd signals = take_signals();
+  explain_bus_errors();
   const auto reach = allow_any_path ? ModelDirectories::Reach::anywhere : ModelDirectories::Reach::inside;
   Worker worker(*config, reach, {.input = STDIN_FILENO, .output = output.get(), .signals = signals.get()});
   if (config->worker.sandbox) {

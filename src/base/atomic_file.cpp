@@ -18,6 +18,7 @@ ErrorCode code_of(int error) {
       return ErrorCode::not_found;
     case ENOSPC:
     case EDQUOT:
+    case EFBIG:  // past the limit on a file's size
       return ErrorCode::overloaded;
     case EIO:
       return ErrorCode::internal;

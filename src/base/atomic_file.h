@@ -11,7 +11,7 @@ namespace darkroom {
 
 // Writes beside `path`, flushes to the disk, then renames over it; when it fails, what stood at `path` stands and
 // nothing else is left. Errors name the path and the system's words: not_found (no such directory), overloaded (the
-// disk or a quota is full), invalid_argument (not allowed, a directory of that name).
+// disk, a quota or the limit on a file's size), invalid_argument (not allowed, a directory of that name).
 Result<void> write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes);
 
 }  // namespace darkroom

@@ -14,6 +14,19 @@ constexpr double kExactWhole = 9007199254740992.0;
 
 bool is_whole(double value) { return std::trunc(value) == value && std::abs(value) <= kExactWhole; }
 
+constexpr std::size_t kMaxComplaints = 100;
+constexpr std::size_t kShownKey = 60;  // bytes
+
+bool enough(const std::vector<Complaint>& complaints) { return complaints.size() > kMaxComplaints; }
+
+// What is wrong everywhere is not said for ever.
+void add(std::vector<Complaint>& complaints, Complaint complaint) {
+  if (enough(complaints)) return;
+  const bool last = complaints.size() == kMaxComplaints;
+  complaints.push_back(last ? Complaint{"", fmt::format("and more than these {} mistakes", kMaxComplaints)}
+                            : std::move(complaint));
+}
+
 std::string out_of_range(const json& value, auto low, auto high) {
   return fmt::format("is {}, must be between {} and {}", value.dump(), low, high);
 }
@@ -105,7 +118,7 @@ JsonReader::JsonReader(const json& object, std::string pointer, std::vector<Comp
     : object_(&object), pointer_(std::move(pointer)), complaints_(&complaints) {
   if (object.is_object()) return;
   object_ = &kNothing;
-  complaints_->push_back({pointer_, expected("an object", object)});
+  add(*complaints_, {pointer_, expected("an object", object)});
 }
 
 const json* JsonReader::take(std::string_view key) {
@@ -127,17 +140,19 @@ bool JsonReader::has(std::string_view key) const {
 }
 
 void JsonReader::complain(std::string_view key, std::string message) {
-  complaints_->push_back({pointer_of(key), std::move(message)});
+  add(*complaints_, {pointer_of(key), std::move(message)});
 }
 
 void JsonReader::complain_at(std::string_view pointer, std::string message) {
-  complaints_->push_back({pointer_ + std::string(pointer), std::move(message)});
+  add(*complaints_, {pointer_ + std::string(pointer), std::move(message)});
 }
 
 void JsonReader::finish() {
   const std::vector<std::string> known(known_.begin(), known_.end());
   for (const auto& [key, value] : take_rest()) {
-    complain(key.substr(0, 60), "is not known" + did_you_mean(key, known));
+    if (enough(*complaints_)) return;
+    const std::string shown = key.substr(0, kShownKey);
+    complain(shown, "is not known" + did_you_mean(shown, known));
   }
 }
 

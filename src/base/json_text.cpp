@@ -9,6 +9,8 @@ namespace {
 
 using nlohmann::json;
 
+constexpr std::size_t kMaxTrouble = 400;  // bytes of the parser's own words
+
 // Builds the value as the parser goes and stops it at the first thing that is not allowed.
 class StrictBuilder final : public nlohmann::json_sax<json> {
  public:
@@ -33,8 +35,11 @@ class StrictBuilder final : public nlohmann::json_sax<json> {
   }
   bool parse_error(std::size_t, const std::string&, const json::exception& error) override {
     // "[json.exception.parse_error.101] parse error at line 1, column 2: …": the part after the bracket.
-    const std::string_view what = error.what();
-    return stop(std::string(what.substr(what.find("] ") + 2)));
+    std::string_view what = error.what();
+    what.remove_prefix(what.find("] ") + 2);
+    // It quotes the last token in the middle, which may be as long as the whole text.
+    if (what.size() <= kMaxTrouble) return stop(std::string(what));
+    return stop(fmt::format("{} … {}", what.substr(0, kMaxTrouble / 2), what.substr(what.size() - kMaxTrouble / 2)));
   }
 
  private:
@@ -43,13 +48,16 @@ class StrictBuilder final : public nlohmann::json_sax<json> {
     if (open_.back()->is_array()) return &open_.back()->emplace_back();
     return slot_;
   }
+  bool count() { return ++values_ <= kMaxJsonValues || stop(fmt::format("holds more than {} values", kMaxJsonValues)); }
   template <class T>
   bool add(T&& value) {
+    if (!count()) return false;
     *place() = std::forward<T>(value);
     return true;
   }
   bool open(json empty) {
     if (open_.size() >= kMaxJsonDepth) return stop(fmt::format("nested deeper than {} levels", kMaxJsonDepth));
+    if (!count()) return false;
     json* value = place();
     *value = std::move(empty);
     open_.push_back(value);
@@ -65,7 +73,8 @@ class StrictBuilder final : public nlohmann::json_sax<json> {
   }
 
   std::vector<json*> open_;  // containers not yet closed; a parent's growth moves no open child
-  json* slot_ = nullptr;     // where the value after a key goes
+  int values_ = 0;
+  json* slot_ = nullptr;  // where the value after a key goes
 };
 
 }  // namespace

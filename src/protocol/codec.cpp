@@ -50,6 +50,17 @@ constexpr auto enum_names(FeatureAction) {
   return std::to_array<EnumName<FeatureAction>>({{"list", list}, {"load", load}, {"unload", unload}});
 }
 
+// All that scheduler_manager can be asked.
+enum class ListAction : std::uint8_t { list };
+
+constexpr auto enum_names(ListAction) { return std::to_array<EnumName<ListAction>>({{"list", ListAction::list}}); }
+
+// What upscaler_worker can be asked beside these.
+constexpr std::string_view kUpscaleAction = "upscale";
+// The keys of a generation that mean something for a picture that is only enlarged.
+constexpr std::array<std::string_view, 6> kUpscaleKeys = {"worker_type", "action",   "init_image",
+                                                          "output",      "metadata", "precision"};
+
 // --- Fields of each struct, for both directions. ---
 
 // Outside of the unnamed namespace: found by their arguments, also from kNested.
@@ -98,7 +109,9 @@ void fields(Io&, Of<AskStatus> auto&) {}
 template <class Io>
 void fields(Io& io, Of<ListSchedulers> auto&) {
   if constexpr (Io::kReading) {
+    ListAction action = ListAction::list;
     io.take("worker_type");
+    io.field("action", action);
   } else {
     io.field("worker_type", WorkerType::scheduler_manager);
   }
@@ -137,6 +150,7 @@ void fields(Io& io, Of<ProcessingMetrics> auto& metrics) {
   io.required("device_name", metrics.device_name);
   io.required("memory_used", metrics.memory_used);
   io.required("memory_peak", metrics.memory_peak);
+  io.field("memory_predicted", metrics.memory_predicted);
   io.object("model_info", [&](Io& inner) { fields(inner, metrics.model_info); });
   io.required("compute_type", metrics.compute_type);
   io.required("scheduler", metrics.scheduler);
@@ -305,26 +319,64 @@ Body decode_simple(const json& data) {
   return body;
 }
 
-// What a feature worker can be asked: {"action": "list" | "load" | "unload", "model_name"}.
+// What a feature worker can be asked: {"action": "list" | "load" | "unload", "model_name", "dtype"}.
 Body decode_feature(const json& data, ModelRole role) {
   FeatureAction action = FeatureAction::list;
   std::string model;
+  Precision precision = Precision::automatic;
   std::vector<Complaint> complaints = read_json(data, [&](JsonReader& in) {
     in.take("worker_type");
     in.field("action", action);
     in.field("model_name", model, not_empty(), max_bytes(kMaxName));
-    if (action != FeatureAction::list && model.empty()) in.complain("model_name", "is required");
+    in.field("dtype", precision);
+    if (action != FeatureAction::list && !in.has("model_name")) in.complain("model_name", "is required");
+    if (action == FeatureAction::list && in.has("model_name")) in.complain("model_name", "is for load and unload");
+    if (action != FeatureAction::load && in.has("dtype")) in.complain("dtype", "is for load");
   });
   if (!complaints.empty()) return tl::unexpected(invalid(std::move(complaints), "/data"));
   switch (action) {
     case FeatureAction::list:
       return ListModels{role};
     case FeatureAction::load:
-      return LoadModel{std::move(model), role, Precision::automatic};
+      return LoadModel{std::move(model), role, precision};
     case FeatureAction::unload:
       return UnloadModel{std::move(model), role};
   }
   DR_ASSERT(false);
+}
+
+bool has(const json& object, std::string_view key) {
+  const auto found = object.is_object() ? object.find(key) : object.end();
+  return found != object.end() && !found->is_null();
+}
+
+// {"action": "upscale", "init_image", "output": {"upscale"}, "precision", "metadata"}: a generation that only enlarges
+// its picture.
+Body decode_upscale(const json& data, const Limits& limits) {
+  std::vector<Complaint> complaints;
+  json whole = data;
+  for (const auto& [key, value] : data.items()) {
+    if (std::ranges::find(kUpscaleKeys, key) != kUpscaleKeys.end()) continue;
+    complaints.push_back({"/" + key, "does not belong to an upscale"});
+    whole.erase(key);
+  }
+  if (!has(data, "init_image")) complaints.push_back({"/init_image", "is required"});
+  if (!has(data, "output") || !has(data["output"], "upscale")) complaints.push_back({"/output/upscale", "is required"});
+
+  // What a generation needs beside these, so that nothing is complained about but what was said.
+  whole.erase("action");
+  whole["prompt"] = "-";
+  whole["model_name"] = "-";
+  whole["hyperparameters"] = {{"strength", 0}};
+  auto request = decode_generation(whole, limits);
+  if (!request) complaints.insert(complaints.end(), request.error().begin(), request.error().end());
+  if (request && complaints.empty() && !request->spec.upscale) {
+    complaints.push_back({"/output/upscale/enabled", "is false: there is nothing to do"});
+  }
+  if (!complaints.empty()) return tl::unexpected(invalid(std::move(complaints), "/data"));
+  request->spec.prompt.clear();
+  request->spec.model.clear();
+  return std::move(*request);
 }
 
 Body decode_inference(const json& data, const Limits& limits) {
@@ -352,6 +404,7 @@ Body decode_inference(const json& data, const Limits& limits) {
     case WorkerType::controlnet_worker:
       return decode_feature(data, ModelRole::controlnet);
     case WorkerType::upscaler_worker:
+      if (has(data, "action") && data["action"] == kUpscaleAction) return decode_upscale(data, limits);
       return decode_feature(data, ModelRole::upscaler);
     case WorkerType::vae_manager:
       return decode_feature(data, ModelRole::vae);

@@ -116,8 +116,9 @@ struct ProcessingMetrics {
   double total_time = 0.0;      // seconds
   double inference_time = 0.0;  // seconds in the engine
   std::string device_name;
-  std::uint64_t memory_used = 0;  // bytes, resident now
-  std::uint64_t memory_peak = 0;  // bytes, since the worker started
+  std::uint64_t memory_used = 0;       // bytes, resident now
+  std::uint64_t memory_peak = 0;       // bytes, since the worker started
+  std::uint64_t memory_predicted = 0;  // bytes that the job was thought to need, before it started
   ModelInfo model_info;
   std::string compute_type;
   std::string scheduler;

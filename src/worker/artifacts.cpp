@@ -63,6 +63,17 @@ Result<void> write_picture(const fs::path& path, const GenerationSpec& spec, con
   return {};
 }
 
+fs::path control_map_path(const fs::path& first, const GenerationSpec& spec, std::size_t index) {
+  std::string stem = first.stem().string();
+  if (spec.batch_size > 1) stem.resize(stem.size() - std::string_view("-0").size());
+  return first.parent_path() / fmt::format("{}-control-{}.png", stem, index);
+}
+
+Result<void> write_png(const fs::path& path, const engine::Image& image) {
+  return engine::encode_png(image).and_then(
+      [&](const engine::Bytes& bytes) { return write_file_atomically(path, bytes); });
+}
+
 }  // namespace
 
 OutputDirectory::OutputDirectory(const std::string& directory, ModelDirectories::Reach reach)
@@ -110,39 +121,39 @@ Result<fs::path> OutputDirectory::find_input(const std::string& path) const {
   return found;
 }
 
-Result<std::vector<GeneratedImage>> write_pictures(const std::vector<fs::path>& paths, const GenerationSpec& spec,
-                                                   const engine::GenerationResult& result) {
+Result<Artifacts> write_artifacts(const std::vector<fs::path>& paths, const GenerationSpec& spec,
+                                  const engine::GenerationResult& result) {
   DR_ASSERT(paths.size() == result.pictures.size());
-  std::vector<GeneratedImage> images;
-  for (std::size_t i = 0; i < paths.size(); ++i) {
+  Artifacts artifacts;
+  Result<void> done;
+  for (std::size_t i = 0; done && i < paths.size(); ++i) {
     GeneratedImage image;
-    if (Result<void> done = write_picture(paths[i], spec, result, result.pictures[i], image); !done) {
-      std::error_code ignored;
-      for (const GeneratedImage& written : images) fs::remove(written.path, ignored);
-      return tl::unexpected(done.error());
-    }
-    images.push_back(std::move(image));
+    done = write_picture(paths[i], spec, result, result.pictures[i], image);
+    if (done) artifacts.pictures.push_back(std::move(image));
   }
-  return images;
-}
-
-Result<std::vector<std::string>> write_control_maps(const fs::path& first, const GenerationSpec& spec,
-                                                    const engine::GenerationResult& result) {
-  std::string stem = first.stem().string();
-  if (spec.batch_size > 1) stem.resize(stem.size() - std::string_view("-0").size());
-  std::vector<std::string> paths;
-  for (std::size_t i = 0; i < result.control_maps.size(); ++i) {
-    const fs::path path = first.parent_path() / fmt::format("{}-control-{}.png", stem, i);
-    const Result<engine::Bytes> bytes = engine::encode_png(result.control_maps[i]);
-    if (!bytes) return tl::unexpected(bytes.error());
-    if (Result<void> done = write_file_atomically(path, *bytes); !done) return tl::unexpected(done.error());
-    paths.push_back(path.string());
+  const std::size_t maps = spec.output.save_control_maps ? result.control_maps.size() : 0;
+  for (std::size_t i = 0; done && i < maps; ++i) {
+    const fs::path path = control_map_path(paths.front(), spec, i);
+    done = write_png(path, result.control_maps[i]);
+    if (done) artifacts.control_maps.push_back(path.string());
   }
-  return paths;
+  if (done) return artifacts;
+  std::error_code ignored;
+  for (const GeneratedImage& image : artifacts.pictures) fs::remove(image.path, ignored);
+  for (const std::string& path : artifacts.control_maps) fs::remove(path, ignored);
+  return tl::unexpected(done.error());
 }
 
 std::string parameters_text(const GenerationSpec& spec, const engine::GeneratedPicture& picture,
                             const std::string& scheduler) {
+  if (only_enlarges(spec)) {
+    const Infotext enlarged{.prompt = "",
+                            .negative_prompt = "",
+                            .settings = {{"Postprocess upscale by", fmt::to_string(spec.upscale->factor)},
+                                         {"Postprocess upscaler", fs::path(spec.upscale->model).stem().string()},
+                                         {"Version", "darkroom " DARKROOM_VERSION}}};
+    return to_infotext(enlarged);
+  }
   // What the prompt made; an upscaled picture is larger.
   const int width = spec.upscale ? spec.width : picture.width;
   const int height = spec.upscale ? spec.height : picture.height;

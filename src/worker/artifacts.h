@@ -31,13 +31,17 @@ class OutputDirectory {
   ModelDirectories::Reach reach_;
 };
 
-// Encodes and writes every picture; if one fails, those of this job that were written are removed.
-Result<std::vector<GeneratedImage>> write_pictures(const std::vector<std::filesystem::path>& paths,
-                                                   const GenerationSpec& spec, const engine::GenerationResult& result);
+// What a job leaves in the outputs directory.
+struct Artifacts {
+  std::vector<GeneratedImage> pictures;
+  std::vector<std::string> control_maps;  // paths
+};
 
-// Writes the control pictures beside the first picture: "a.png" or "a-0.png" → "a-control-0.png", …
-Result<std::vector<std::string>> write_control_maps(const std::filesystem::path& first, const GenerationSpec& spec,
-                                                    const engine::GenerationResult& result);
+// Encodes and writes every picture, one a path, and where the request asks for them the control pictures beside the
+// first: "a.png" or "a-0.png" → "a-control-0.png", … If one fails, those of this job that were written are removed.
+// Errors: those of encoding and of write_file_atomically().
+Result<Artifacts> write_artifacts(const std::vector<std::filesystem::path>& paths, const GenerationSpec& spec,
+                                  const engine::GenerationResult& result);
 
 // The parameters of one picture as the webui writes and reads them.
 std::string parameters_text(const GenerationSpec& spec, const engine::GeneratedPicture& picture,

@@ -76,10 +76,16 @@ tl::expected<GenerationSpec, Refusal> resolve_files(const GenerationSpec& spec, 
 }
 
 Result<void> settle_size(GenerationSpec& spec, const Limits& limits) {
-  if (spec.width > 0 && spec.height > 0) return {};
+  const bool enlarges = only_enlarges(spec);
+  if (!enlarges && spec.width > 0 && spec.height > 0) return {};
   DR_ASSERT(spec.init_image.has_value());
   const Result<Size> given = engine::picture_size(*spec.init_image);
   if (!given) return fail(given.error().code, "init_image: {}", given.error().message);
+  if (enlarges) {
+    spec.width = given->width;
+    spec.height = given->height;
+    return {};
+  }
   const auto settle = [&](int& side, int own_side, int added, const char* direction) -> Result<void> {
     const int own = own_side + added;
     if (side > 0) return {};
@@ -132,7 +138,7 @@ void JobRunner::generate(const GenerationRequest& request, Response& response, e
   }
   if (Result<void> settled = settle_size(*spec, limits_); !settled) throw Failure(settled.error());
   const std::vector<std::filesystem::path> paths = value_or_throw(outputs_.plan(*spec, response.request_id));
-  check_memory(*spec);
+  const std::uint64_t predicted = check_memory(*spec);
 
   // 2. The work.
   const Clock::time_point inference_start = Clock::now();
@@ -143,10 +149,9 @@ void JobRunner::generate(const GenerationRequest& request, Response& response, e
   progress.stage("write");
   cancel.throw_if_cancelled();
   Generated generated;
-  generated.generated_images = value_or_throw(write_pictures(paths, *spec, result));
-  if (spec->output.save_control_maps) {
-    generated.control_maps = value_or_throw(write_control_maps(paths.front(), *spec, result));
-  }
+  Artifacts artifacts = value_or_throw(write_artifacts(paths, *spec, result));
+  generated.generated_images = std::move(artifacts.pictures);
+  generated.control_maps = std::move(artifacts.control_maps);
   generated.tags = request.job.tags;
 
   ProcessingMetrics& metrics = generated.processing_metrics;
@@ -154,6 +159,7 @@ void JobRunner::generate(const GenerationRequest& request, Response& response, e
   metrics.device_name = result.device;
   metrics.memory_used = resident_bytes();
   metrics.memory_peak = peak_resident_bytes();
+  metrics.memory_predicted = predicted;
   metrics.model_info = {.base_model = request.spec.model,
                         .refiner_model = request.spec.refiner ? request.spec.refiner->model : "",
                         .loaded_loras = std::move(result.loaded_loras),
@@ -179,7 +185,7 @@ void JobRunner::unload(const UnloadModel& unload, Response& response) {
   response.data = ModelUnloaded{unload.model};
 }
 
-void JobRunner::check_memory(const GenerationSpec& spec) const {
+std::uint64_t JobRunner::check_memory(const GenerationSpec& spec) const {
   // What is resident counts as free: models that the job does not need make room for it.
   const std::uint64_t needed = engine_.predict_bytes(spec);
   const std::uint64_t allowed = config_.memory_bytes > 0 ? config_.memory_bytes : available_bytes() + resident_bytes();
@@ -187,6 +193,7 @@ void JobRunner::check_memory(const GenerationSpec& spec) const {
     throw_failure(ErrorCode::out_of_memory, "the job needs {} MB of memory, {} MB are {}", needed / 1'000'000,
                   allowed / 1'000'000, config_.memory_bytes > 0 ? "allowed (worker.memory_bytes)" : "free");
   }
+  return needed;
 }
 
 }  // namespace darkroom

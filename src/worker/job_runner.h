@@ -30,7 +30,8 @@ class JobRunner {
                 const engine::CancelToken& cancel);
   void load(const LoadModel& load, Response& response);
   void unload(const UnloadModel& unload, Response& response);
-  void check_memory(const GenerationSpec& spec) const;
+  // What it needs, in bytes. Throws Failure{out_of_memory} where that is more than there is or may be.
+  std::uint64_t check_memory(const GenerationSpec& spec) const;
 
   engine::Engine& engine_;
   const ModelDirectories& models_;
@@ -44,8 +45,8 @@ class JobRunner {
 tl::expected<GenerationSpec, Refusal> resolve_files(const GenerationSpec& spec, const ModelDirectories& models,
                                                     const OutputDirectory& outputs);
 
-// Sides that are not given become those of init_image, extended. Error invalid_argument where that is no size that may
-// be asked for.
+// Sides that are not given become those of init_image, extended, and of a picture that is only enlarged its own. Error
+// invalid_argument where that is no size that may be asked for; those of reading the picture.
 Result<void> settle_size(GenerationSpec& spec, const Limits& limits);
 
 }  // namespace darkroom

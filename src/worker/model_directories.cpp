@@ -188,7 +188,7 @@ std::vector<ModelDirectories::Entry> ModelDirectories::scan(std::optional<ModelR
     const auto scan_folder = [&](const fs::path& folder, std::optional<ModelRole> of, int depth) {
       auto found = [&](const fs::path& path) {
         fs::path real = resolved(path);
-        const bool inside = is_inside(real, root);
+        const bool inside = reach_ == Reach::anywhere || is_inside(real, root);
         if (!seen.insert(real).second) return;
         entries.push_back({without_extension(path.lexically_relative(folder)), std::move(real), of, inside});
       };

@@ -36,7 +36,7 @@ class ModelDirectories {
     std::string name;               // below its folder, without extension: "sdxl/pony"
     std::filesystem::path path;     // resolved
     std::optional<ModelRole> role;  // by its folder; absent: it lies at the top
-    bool inside = true;             // else a symbolic link leads out
+    bool inside = true;             // else a symbolic link leads out, where none may
   };
   std::vector<Entry> scan(std::optional<ModelRole> role) const;
   std::string places() const;

@@ -1,5 +1,6 @@
 #include "worker/sandbox.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -63,8 +64,12 @@ constexpr std::array kRefused = {
     "personality",
 };
 
+// Never more than we were given.
 Result<void> limit(__rlimit_resource resource, rlim_t value) {
-  const rlimit limits{value, value};
+  rlimit limits{};
+  ::getrlimit(resource, &limits);
+  limits.rlim_max = std::min(limits.rlim_max, value);
+  limits.rlim_cur = std::min(limits.rlim_cur, limits.rlim_max);
   if (::setrlimit(resource, &limits) == 0) return {};
   return fail(ErrorCode::internal, "cannot set a resource limit: {}", std::generic_category().message(errno));
 }

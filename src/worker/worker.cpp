@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "engine/image/codec.h"
 #include "engine/image/latent_preview.h"
+#include "spec/scheduler_names.h"
 #include "worker/memory.h"
 
 namespace darkroom {
@@ -35,6 +36,13 @@ Response answered(std::string request_id, ResponseData data) {
   response.request_id = std::move(request_id);
   response.data = std::move(data);
   return response;
+}
+
+// Every scheduler that a request may name, under the names that people know.
+SchedulerList scheduler_list() {
+  SchedulerList list;
+  for (const SchedulerEntry& entry : known_schedulers()) list.schedulers.emplace_back(entry.title);
+  return list;
 }
 
 }  // namespace
@@ -159,7 +167,7 @@ void Worker::handle(Request request) {
                  [&](LoadModel& body) { enqueue(id, std::move(body)); },
                  [&](UnloadModel& body) { enqueue(id, std::move(body)); },
                  [&](const ListModels& body) { send(answered(id, list(body.role))); },
-                 [&](const ListSchedulers&) { send(answered(id, SchedulerList{engine::scheduler_names()})); },
+                 [&](const ListSchedulers&) { send(answered(id, scheduler_list())); },
                  [&](const AskStatus&) { send(answered(id, status())); },
                  [&](const CancelJob& body) {
                    auto data = cancel(body.target);

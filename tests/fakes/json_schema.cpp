@@ -68,6 +68,8 @@ class Validator {
       require(std::any_of(argument.begin(), argument.end(), matches), at, "fits none of anyOf");
     } else if (keyword == "oneOf") {
       require(std::count_if(argument.begin(), argument.end(), matches) == 1, at, "fits not exactly one of oneOf");
+    } else if (keyword == "not") {
+      require(!matches(argument), at, "fits what it must not: " + argument.dump());
     } else if (keyword == "if") {
       const char* branch = matches(argument) ? "then" : "else";
       if (schema.contains(branch)) check(schema[branch], value, at);

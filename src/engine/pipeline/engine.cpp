@@ -1,5 +1,6 @@
 #include "engine/pipeline/engine.h"
 
+#include <algorithm>
 #include <functional>
 #include <utility>
 
@@ -8,12 +9,12 @@
 #include "engine/backend/cpu/cpu_backend.h"
 #include "engine/backend/ref/ref_backend.h"
 #include "engine/pipeline/generate.h"
+#include "engine/pipeline/kept_file.h"
 #include "engine/pipeline/memory.h"
 #include "engine/pipeline/model_cache.h"
 #include "engine/pipeline/source_pictures.h"
 #include "engine/pipeline/upscale.h"
 #include "engine/weights/inspect.h"
-#include "spec/scheduler_names.h"
 
 namespace darkroom::engine {
 namespace {
@@ -91,6 +92,26 @@ struct Engine::State {
     });
   }
 
+  // Nothing is laid out of it: it takes its own bytes, whatever is computed in.
+  std::shared_ptr<KeptFile> file(const ModelKey& key, const std::function<void(const KeptFile&)>& check) {
+    return get<KeptFile>(key, DType::bf16, [&] {
+      auto file = std::make_shared<KeptFile>(key.path);
+      check(*file);
+      return file;
+    });
+  }
+
+  // The files that a job binds. Before models_for(): the model that was used last is the one that always stays.
+  std::vector<std::shared_ptr<KeptFile>> files_for(const GenerationSpec& spec) {
+    std::vector<std::shared_ptr<KeptFile>> files;
+    const auto binding_checks = [](const KeptFile&) {};
+    for (const LoraUse& use : spec.loras) files.push_back(file({ModelRole::lora, use.model, {}}, binding_checks));
+    for (const EmbeddingUse& use : spec.embeddings) {
+      files.push_back(file({ModelRole::embedding, use.model, {}}, binding_checks));
+    }
+    return files;
+  }
+
   // Everything that a job computes with, in the order in which room is made for it.
   JobModels models_for(const GenerationSpec& spec, const ComputeTypes& types) {
     JobModels models;
@@ -108,6 +129,31 @@ struct Engine::State {
     return models;
   }
 
+  // Of what is not there, or is no model, SDXL's: that it is not, the job says.
+  NetworkWidths widths_of(const GenerationSpec& spec) const {
+    NetworkWidths widths{.unet = 0, .vae = 0};
+    const auto take = [&](const Checkpoint& checkpoint) {
+      widths.unet = std::max(widths.unet, checkpoint.unet.config.block_out_channels.front());
+      if (checkpoint.vae) widths.vae = std::max(widths.vae, checkpoint.vae->config.block_out_channels.front());
+    };
+    for (const std::string& path : {spec.model, spec.refiner ? spec.refiner->model : std::string()}) {
+      if (path.empty()) continue;
+      if (const auto kept = cache.peek(ModelRole::checkpoint, path)) {
+        take(static_cast<const SdxlModel&>(*kept).checkpoint);
+      } else if (const auto checkpoint = open_checkpoint(path)) {
+        take(*checkpoint);
+      }
+    }
+    if (!spec.vae.empty()) {
+      if (const auto vae = open_vae(spec.vae))
+        widths.vae = std::max(widths.vae, vae->config.block_out_channels.front());
+    }
+    const NetworkWidths sdxl;
+    return {.unet = widths.unet > 0 ? widths.unet : sdxl.unet, .vae = widths.vae > 0 ? widths.vae : sdxl.vae};
+  }
+
+  GenerationResult enlarge(const GenerationSpec& spec, ProgressSink& progress, const CancelToken& cancel);
+
   template <class Model>
   std::shared_ptr<Model> get(const ModelKey& key, DType type, const std::function<std::shared_ptr<Model>()>& make) {
     const auto inspected = inspect(key.path);
@@ -123,18 +169,14 @@ Engine::Engine(const EngineOptions& options) : state_(std::make_unique<State>(op
 Engine::~Engine() = default;
 
 GenerationResult Engine::generate(const GenerationSpec& spec, ProgressSink& progress, const CancelToken& cancel) {
-  if (only_enlarges(spec)) {
-    GenerationResult enlarged;
-    enlarged.pictures.push_back(upscale(*spec.init_image, *spec.upscale, progress, cancel));
-    enlarged.device = device();
-    return enlarged;
-  }
+  if (only_enlarges(spec)) return state_->enlarge(spec, progress, cancel);
   StageClock clock(progress);
   clock.begin("load");
   cancel.throw_if_cancelled();
   const ComputeTypes types = state_->compute_types(spec.precision, spec.vae_precision);
   GenerationResult result;
   {
+    const auto files = state_->files_for(spec);
     const JobModels models = state_->models_for(spec, types);
     AdapterReport adapters =
         models.base->adapters.wear(models.base->adapted_networks(), spec.loras,
@@ -151,19 +193,24 @@ GenerationResult Engine::generate(const GenerationSpec& spec, ProgressSink& prog
   return result;
 }
 
-GeneratedPicture Engine::upscale(const ImageSource& image, const UpscaleUse& use, ProgressSink& progress,
-                                 const CancelToken& cancel) {
-  progress.stage("load");
-  Image rgb = to_rgb(value_or_throw(read_picture(image)));
-  std::shared_ptr<Upscaler> upscaler =
-      state_->upscaler(use.model, state_->compute_types(Precision::automatic, Precision::automatic));
-  GeneratedPicture picture{.width = rgb.width, .height = rgb.height, .rgb = std::move(rgb.pixels)};
-  progress.stage("upscale");
-  upscale_pictures(std::span(&picture, 1), upscaler.get(), use.factor, {}, progress, cancel);
-  upscaler.reset();
-  state_->cache.trim();
-  state_->backend->trim();
-  return picture;
+// A picture of the client's, without its transparency, made larger.
+GenerationResult Engine::State::enlarge(const GenerationSpec& spec, ProgressSink& progress, const CancelToken& cancel) {
+  const ComputeTypes types = compute_types(spec.precision, spec.vae_precision);
+  GenerationResult result;
+  result.device = backend->name();
+  result.compute_type = to_string(upscaler_type(types));
+  StageClock clock(progress);
+  clock.begin("load");
+  Image rgb = to_rgb(value_or_throw(read_picture(*spec.init_image)));
+  std::shared_ptr<Upscaler> network = upscaler(spec.upscale->model, types);
+  result.pictures.push_back({.width = rgb.width, .height = rgb.height, .rgb = std::move(rgb.pixels)});
+  clock.begin("upscale");
+  upscale_pictures(result.pictures, network.get(), spec.upscale->factor, {}, progress, cancel);
+  result.stages = clock.finish();
+  network.reset();
+  cache.trim();
+  backend->trim();
+  return result;
 }
 
 void Engine::load(ModelRole role, const std::filesystem::path& path, Precision precision) {
@@ -183,8 +230,8 @@ void Engine::load(ModelRole role, const std::filesystem::path& path, Precision p
       return;
     case ModelRole::lora:
     case ModelRole::embedding:
-      throw_failure(ErrorCode::unsupported, "a model of the kind {} is loaded with the job that uses it",
-                    name_of(role));
+      state_->file({role, path, {}}, [role](const KeptFile& file) { file.require(role); })->read();
+      return;
   }
   DR_ASSERT(false);
 }
@@ -204,14 +251,15 @@ std::vector<LoadedModel> Engine::loaded() const {
 
 std::uint64_t Engine::predict_bytes(const GenerationSpec& spec) const {
   const ComputeTypes types = state_->compute_types(spec.precision, spec.vae_precision);
-  std::vector<std::pair<std::string, DType>> files{{spec.model, types.model}};
+  std::vector<std::pair<std::string, DType>> files;
+  if (!spec.model.empty()) files.emplace_back(spec.model, types.model);
   if (spec.refiner) files.emplace_back(spec.refiner->model, types.model);
   if (!spec.vae.empty()) files.emplace_back(spec.vae, types.vae);
   for (const ControlNetUse& use : spec.controlnets) files.emplace_back(use.model, types.model);
   // "lanczos" and "latent" are no files: nothing is found under them.
   if (spec.hires) files.emplace_back(spec.hires->upscaler, upscaler_type(types));
   if (spec.upscale) files.emplace_back(spec.upscale->model, upscaler_type(types));
-  std::uint64_t bytes = activation_bytes(spec, types);
+  std::uint64_t bytes = activation_bytes(spec, types, state_->widths_of(spec));
   for (const auto& [path, type] : files) {
     if (const auto inspected = inspect(path)) bytes += State::laid_out_bytes(inspected->bytes, type);
   }
@@ -223,12 +271,6 @@ std::string Engine::device() const { return std::string(state_->backend->name())
 Result<Size> picture_size(const ImageSource& source) {
   return read_picture(source).map(
       [](const Image& image) { return Size{.width = image.width, .height = image.height}; });
-}
-
-std::vector<std::string> scheduler_names() {
-  std::vector<std::string> names;
-  for (const SchedulerEntry& entry : known_schedulers()) names.emplace_back(entry.title);
-  return names;
 }
 
 }  // namespace darkroom::engine

@@ -94,9 +94,6 @@ struct LoadedModel {
 // Pixels of an encoded picture, turned upright. Errors: those of reading and decoding it.
 Result<Size> picture_size(const ImageSource& source);
 
-// Every scheduler that a spec may name, under the names that people know.
-std::vector<std::string> scheduler_names();
-
 class Engine {
  public:
   // Throws Failure{invalid_argument} for a device that does not exist.
@@ -105,14 +102,14 @@ class Engine {
 
   // Paths in `spec` are resolved. Throws Failure.
   GenerationResult generate(const GenerationSpec& spec, ProgressSink& progress, const CancelToken& cancel);
-  // A picture of the client's, without its transparency, made larger. Throws Failure.
-  GeneratedPicture upscale(const ImageSource& image, const UpscaleUse& use, ProgressSink& progress,
-                           const CancelToken& cancel);
 
+  // Lays a model out, so that the next job finds it. A LoRA or a textual inversion is opened, checked and read; what it
+  // changes shows when a job binds it to its model. Throws Failure.
   void load(ModelRole role, const std::filesystem::path& path, Precision precision);
   bool unload(const std::filesystem::path& path);  // whether it was loaded
   std::vector<LoadedModel> loaded() const;
-  // Memory that the job takes at its highest, models included, in bytes.
+  // Memory that the job takes at its highest, models included, in bytes; of one that only enlarges, width and height
+  // are the picture's.
   std::uint64_t predict_bytes(const GenerationSpec& spec) const;
   std::string device() const;
 

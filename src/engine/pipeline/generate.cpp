@@ -254,6 +254,10 @@ void Generation::first_pass() {
   // A refiner takes over from the last pass of the base.
   if (models_.refiner && !spec_.hires)
     run.passes = steps_between(*run.scheduler, std::nullopt, spec_.refiner->switch_at);
+  if (run.passes.first >= run.passes.last) {
+    throw_failure(ErrorCode::invalid_argument, "refiner: switch_at {} leaves the base none of its {} steps",
+                  *spec_.refiner->switch_at, spec_.steps);
+  }
   noise_.emplace(seeds_, run.shape);
   if (sources_ || repaints()) {
     clock_.begin("encode");
@@ -311,6 +315,11 @@ void Generation::refine() {
     run.scheduler->add_noise(clean, first_noise(run.shape), run.passes.first, latents_);
   } else {
     run.passes = steps_between(*run.scheduler, refiner.switch_at, std::nullopt);
+    if (run.passes.first >= run.passes.last) {
+      result_.warnings.push_back(fmt::format(
+          "refiner: none of the {} steps is left after switch_at {}, the base did all", steps, *refiner.switch_at));
+      return;
+    }
   }
   clock_.begin("refine");
   denoise_run(run);
@@ -391,7 +400,8 @@ void Generation::start_from_picture(Run& run) {
   const float strength = sources_ ? spec_.strength : 1.0F;
   run.passes.first = first_step_for_strength(*run.scheduler, run.steps, strength);
   if (run.passes.first >= run.passes.last) {
-    throw_failure(ErrorCode::invalid_argument, "strength: {} of {} steps leaves none to do", strength, spec_.steps);
+    throw_failure(ErrorCode::invalid_argument, "strength: {} of {} steps leaves none to do{}", strength, spec_.steps,
+                  run.passes.last < static_cast<int>(run.scheduler->timesteps().size()) ? " before the refiner's" : "");
   }
   const bool by_unet = run.model.checkpoint.info.kind == ModelKind::inpaint;
   // Inpainting at full strength begins with noise alone.

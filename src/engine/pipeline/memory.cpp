@@ -7,21 +7,33 @@
 #include "engine/pipeline/vae_tiles.h"
 
 namespace darkroom::engine {
+namespace {
 
-std::uint64_t activation_bytes(const GenerationSpec& spec, const ComputeTypes& types) {
+// Of every job: tokenizers, tables, threads, what the allocator keeps.
+constexpr std::uint64_t kFixed = 40'000'000;  // bytes
+
+// A picture as bytes, as floats and encoded.
+constexpr std::uint64_t kBytesPerPixel = 3 * (1 + sizeof(float) + 1);
+
+}  // namespace
+
+std::uint64_t activation_bytes(const GenerationSpec& spec, const ComputeTypes& types, const NetworkWidths& widths) {
+  if (only_enlarges(spec)) {
+    return kFixed + upscale_bytes(*spec.upscale, {.width = spec.width, .height = spec.height}, 1, upscaler_type(types));
+  }
   const double factor = spec.hires ? static_cast<double>(spec.hires->factor) : 1.0;
   const Size size{.width = static_cast<int>(spec.width * factor), .height = static_cast<int>(spec.height * factor)};
   const auto pixels = static_cast<std::uint64_t>(size.width) * static_cast<std::uint64_t>(size.height);
   const int kinds = 1 + static_cast<int>(spec.guidance_scale > 1.0F) + static_cast<int>(spec.pag_scale > 0.0F);
   const auto rows = static_cast<std::uint64_t>(spec.batch_size) * static_cast<std::uint64_t>(kinds);
-  // The UNet's widest level holds some two dozen float32 tensors of 320 channels an eighth of the size: the skip
-  // connections, and what a block works on; ControlNets hold as many connections again. It,
-  // the autoencoder and the upscalers do not live at the same time.
+  // The UNet's outermost level holds some two dozen float32 tensors an eighth of the size: the skip connections, and
+  // what a block works on; ControlNets hold as many connections again. It, the autoencoder and the upscalers do not
+  // live at the same time.
   const std::uint64_t tensors = spec.controlnets.empty() ? 24 : 36;
-  const std::uint64_t unet = rows * pixels / 64 * 320 * 4 * tensors;
+  const std::uint64_t unet = rows * pixels / 64 * static_cast<std::uint64_t>(widths.unet) * sizeof(float) * tensors;
   const int height = size.height / kLatentPixels, width = size.width / kLatentPixels;
   const int tile = vae_tile(spec.vae_tile, height, width, types.vae);
-  const std::uint64_t autoencoder = decoder_bytes(height, width, tile, types.vae);
+  const std::uint64_t autoencoder = decoder_bytes(height, width, tile, types.vae, widths.vae);
   std::uint64_t upscaler = 0;
   if (spec.hires && spec.hires->upscaler != kLatentUpscaler) {
     upscaler = upscale_bytes({.model = spec.hires->upscaler, .factor = spec.hires->factor},
@@ -30,7 +42,8 @@ std::uint64_t activation_bytes(const GenerationSpec& spec, const ComputeTypes& t
   if (spec.upscale) {
     upscaler = std::max(upscaler, upscale_bytes(*spec.upscale, size, spec.batch_size, upscaler_type(types)));
   }
-  return std::max({unet, autoencoder, upscaler});
+  const std::uint64_t pictures = static_cast<std::uint64_t>(spec.batch_size) * pixels * kBytesPerPixel;
+  return kFixed + pictures + std::max({unet, autoencoder, upscaler});
 }
 
 }  // namespace darkroom::engine

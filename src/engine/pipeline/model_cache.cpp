@@ -11,18 +11,39 @@ double now_seconds() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-// When a file was last written; of a folder, when files came or went.
-std::filesystem::file_time_type written(const std::filesystem::path& path) {
+void mix(std::size_t& stamp, std::size_t value) { stamp = (stamp ^ value) * 0x100000001B3; }  // FNV-1a's step
+
+void mix_file(std::size_t& stamp, const std::filesystem::path& path) {
   std::error_code ignored;
-  return std::filesystem::last_write_time(path, ignored);
+  mix(stamp, std::filesystem::hash_value(path));
+  mix(stamp, static_cast<std::size_t>(std::filesystem::last_write_time(path, ignored).time_since_epoch().count()));
+  mix(stamp, static_cast<std::size_t>(std::filesystem::file_size(path, ignored)));
 }
 
 }  // namespace
 
+std::size_t ModelCache::stamp_of(const std::filesystem::path& path) {
+  std::size_t stamp = 0;
+  std::error_code error;
+  if (!std::filesystem::is_directory(path, error)) {
+    mix_file(stamp, path);
+    return stamp;
+  }
+  std::vector<std::filesystem::path> files;
+  for (auto entry = std::filesystem::recursive_directory_iterator(path, error);
+       !error && entry != std::filesystem::recursive_directory_iterator(); entry.increment(error)) {
+    std::error_code ignored;
+    if (entry->is_regular_file(ignored)) files.push_back(entry->path());
+  }
+  std::ranges::sort(files);
+  for (const std::filesystem::path& file : files) mix_file(stamp, file);
+  return stamp;
+}
+
 ModelCache::Entry* ModelCache::find(const ModelKey& key) {
   const auto found = std::ranges::find(entries_, key, &Entry::key);
   if (found == entries_.end()) return nullptr;
-  if (found->written != written(key.path)) {
+  if (found->stamp != stamp_of(key.path)) {
     entries_.erase(found);
     return nullptr;
   }
@@ -31,9 +52,14 @@ ModelCache::Entry* ModelCache::find(const ModelKey& key) {
   return &entries_.front();
 }
 
-void ModelCache::keep(const ModelKey& key, std::shared_ptr<LaidOutModel> model) {
-  entries_.push_front(
-      {.key = key, .written = written(key.path), .model = std::move(model), .last_used = now_seconds()});
+std::shared_ptr<const LaidOutModel> ModelCache::peek(ModelRole role, const std::filesystem::path& path) const {
+  const auto found = std::ranges::find_if(
+      entries_, [&](const Entry& entry) { return entry.key.role == role && entry.key.path == path; });
+  return found == entries_.end() ? nullptr : found->model;
+}
+
+void ModelCache::keep(const ModelKey& key, std::size_t stamp, std::shared_ptr<LaidOutModel> model) {
+  entries_.push_front({.key = key, .stamp = stamp, .model = std::move(model), .last_used = now_seconds()});
 }
 
 void ModelCache::make_room(std::uint64_t bytes) {

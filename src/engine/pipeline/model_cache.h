@@ -1,6 +1,7 @@
 // Models that are laid out, kept by least recent use within a budget of bytes.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -33,17 +34,21 @@ class ModelCache {
  public:
   explicit ModelCache(std::uint64_t budget) : budget_(budget) {}
 
-  // The model that is kept for `key`, or that `make` gives, which is kept. A file that was written since is read
-  // again. Room for `expected_bytes` is made first; models that somebody holds stay.
+  // The model that is kept for `key`, or that `make` gives, which is kept. A file, or a folder of which a file, was
+  // written since is read again. Room for `expected_bytes` is made first; models that somebody holds stay.
   template <class Model>
   std::shared_ptr<Model> get(const ModelKey& key, std::uint64_t expected_bytes,
                              const std::function<std::shared_ptr<Model>()>& make) {
     if (Entry* entry = find(key)) return std::static_pointer_cast<Model>(entry->model);
     make_room(expected_bytes);
+    const std::size_t stamp = stamp_of(key.path);  // before: what is written meanwhile is read again
     std::shared_ptr<Model> model = make();
-    keep(key, model);
+    keep(key, stamp, model);
     return model;
   }
+
+  // A model of that file, in whatever types; null where none is kept.
+  std::shared_ptr<const LaidOutModel> peek(ModelRole role, const std::filesystem::path& path) const;
 
   // Takes out what is beyond the budget once nobody holds it, but never the last model used.
   void trim() { make_room(0); }
@@ -58,15 +63,16 @@ class ModelCache {
   std::vector<Kept> kept() const;  // the most recently used first
 
  private:
-  using FileTime = std::filesystem::file_time_type;
   struct Entry {
     ModelKey key;
-    FileTime written;
+    std::size_t stamp = 0;
     std::shared_ptr<LaidOutModel> model;
     double last_used = 0;
   };
   Entry* find(const ModelKey& key);
-  void keep(const ModelKey& key, std::shared_ptr<LaidOutModel> model);
+  void keep(const ModelKey& key, std::size_t stamp, std::shared_ptr<LaidOutModel> model);
+  // Of the names, times and sizes of all files of a model: another one if any changed.
+  static std::size_t stamp_of(const std::filesystem::path& path);
   void make_room(std::uint64_t bytes);
 
   std::uint64_t budget_;

@@ -7,18 +7,18 @@
 
 namespace darkroom::engine {
 
-std::uint64_t decoder_bytes(int height, int width, int tile, DType type) {
+std::uint64_t decoder_bytes(int height, int width, int tile, DType type, std::int64_t channels) {
   constexpr auto kPixels = static_cast<std::uint64_t>(kLatentPixels * kLatentPixels);
-  const std::uint64_t size = type == DType::f32 ? 4 : 2;
+  // Of one pixel at full size, in the last level's own channels.
+  const std::uint64_t pixel = static_cast<std::uint64_t>(channels) * (type == DType::f32 ? 4 : 2);
   const std::uint64_t whole = static_cast<std::uint64_t>(height) * static_cast<std::uint64_t>(width) * kPixels;
-  // At once, the last level holds three tensors of 256 channels and one of half that, at full size.
-  const std::uint64_t at_once = whole * size * (3 * 256 + 128);
+  // At once, the last level holds three tensors of twice its channels, as it gets them, and one of its own.
+  const std::uint64_t at_once = whole * pixel * 7;
   if (tile == 0) return at_once;
-  // In bands, two tensors of 128 channels are whole, and a band with twelve rows more than it shows holds less than
-  // eight of them.
+  // In bands, two tensors are whole, and a band with twelve rows more than it shows holds less than eight of them.
   const std::uint64_t band = (static_cast<std::uint64_t>(tile) * static_cast<std::uint64_t>(tile) * kPixels) +
                              12 * static_cast<std::uint64_t>(width) * kLatentPixels;
-  return std::min(at_once, (whole * size * 2 * 128) + (band * size * 8 * 128));
+  return std::min(at_once, (whole * pixel * 2) + (band * pixel * 8));
 }
 
 int vae_tile_within(std::uint64_t bytes, int height, int width, DType type) {

@@ -11,9 +11,11 @@ namespace darkroom::engine {
 
 inline constexpr int kLatentPixels = 8;  // a latent is that many pixels wide and high
 
-// Memory of decoding (encoding takes less) height × width latents, in bytes. tile: a side in latents; 0: the whole at
-// once.
-std::uint64_t decoder_bytes(int height, int width, int tile, DType type);
+inline constexpr std::int64_t kVaeWidth = 128;  // channels of SDXL's VAE at full size
+
+// Memory of decoding (encoding takes less) height × width latents by a VAE so wide, in bytes. tile: a side in latents;
+// 0: the whole at once.
+std::uint64_t decoder_bytes(int height, int width, int tile, DType type, std::int64_t channels = kVaeWidth);
 
 // The side of the largest tile with which decoding fits `bytes`, or else the smallest there is; 0: the whole fits.
 int vae_tile_within(std::uint64_t bytes, int height, int width, DType type);

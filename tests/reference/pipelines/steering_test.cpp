@@ -407,6 +407,19 @@ TEST_F(Steering, EverythingAtOnceWorksAndIsTheSameAloneAndInABatch) {
   changes("the mask", [](GenerationSpec& less) { less.mask_image.reset(); });
 }
 
+TEST_F(Steering, ARefinerThatNoStepIsLeftForSaysSo) {
+  GenerationSpec spec = plain();
+  spec.scheduler.name = "LCMScheduler";
+  const std::vector<std::uint8_t> base_alone = pixels(spec);
+  spec.refiner = RefinerUse{.model = tiny_model("tiny-refiner"), .switch_at = 0.99F, .strength = {}};
+  const GenerationResult result = run(spec);
+  EXPECT_EQ(result.pictures.at(0).rgb, base_alone);
+  EXPECT_EQ(result.warnings,
+            std::vector<std::string>{"refiner: none of the 4 steps is left after switch_at 0.99, the base did all"});
+  spec.refiner->switch_at = 0.0F;
+  EXPECT_EQ(failure_of(spec), "refiner: switch_at 0 leaves the base none of its 4 steps");
+}
+
 TEST_F(Steering, BadValuesAreNamed) {
   GenerationSpec spec = plain();
   spec.init_image = source(Image(64, 64, 3));

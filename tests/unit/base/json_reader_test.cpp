@@ -143,6 +143,14 @@ TEST(JsonReader, KeysAreEscapedInPointers) {
   EXPECT_THAT(complaints_about(R"({"name":"a","x/y~z":1})"), ElementsAre("/x~1y~0z: is not known"));
 }
 
+TEST(JsonReader, MistakesThatNeverEndAreNotSaidForEver) {
+  nlohmann::json object = {{"name", "a"}};
+  for (int i = 0; i < 5000; ++i) object["unknown" + std::to_string(i)] = i;
+  const std::vector<std::string> complaints = complaints_about(object.dump().c_str());
+  ASSERT_EQ(complaints.size(), 101U);
+  EXPECT_EQ(complaints.back(), ": and more than these 100 mistakes");
+}
+
 TEST(JsonReader, SomethingThatIsNoObjectIsOneComplaintAndTheMissingKeys) {
   EXPECT_THAT(complaints_about("[1]"), ElementsAre(": expected an object, found a list", "/name: is required"));
 }

@@ -43,5 +43,20 @@ TEST(ParseJson, BoundsTheDepth) {
   EXPECT_THAT(trouble(std::string(10'000, '[')), HasSubstr("nested deeper than 32 levels"));
 }
 
+TEST(ParseJson, BoundsTheNumberOfValues) {
+  const auto zeros = [](int count) {
+    std::string text = "[0";
+    for (int i = 1; i < count; ++i) text += ",0";
+    return text + "]";
+  };
+  EXPECT_TRUE(parse_json(zeros(kMaxJsonValues - 1)));
+  EXPECT_THAT(trouble(zeros(kMaxJsonValues)), HasSubstr("holds more than 1000000 values"));
+}
+
+TEST(ParseJson, SaysLittleAboutALongText) {
+  EXPECT_LT(trouble('"' + std::string(1'000'000, 'a')).size(), 500U);
+  EXPECT_THAT(trouble('"' + std::string(1'000'000, 'a')), HasSubstr("missing closing quote"));
+}
+
 }  // namespace
 }  // namespace darkroom

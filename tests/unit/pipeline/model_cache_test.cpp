@@ -78,5 +78,20 @@ TEST_F(ModelCacheTest, AFileThatWasReplacedIsReadAgain) {
   std::filesystem::remove(path);
 }
 
+TEST_F(ModelCacheTest, AFolderOfWhichAFileWasReplacedIsReadAgain) {
+  const std::filesystem::path folder = "/tmp/model_cache_test_folder_" + std::to_string(::getpid());
+  std::filesystem::create_directories(folder / "unet");
+  std::ofstream(folder / "unet/weights") << "one";
+  const auto time = std::filesystem::last_write_time(folder / "unet/weights");
+  get(folder);
+  get(folder);
+  EXPECT_EQ(made_, 1);
+  std::ofstream(folder / "unet/weights") << "other";
+  std::filesystem::last_write_time(folder / "unet/weights", time);
+  get(folder);
+  EXPECT_EQ(made_, 2);
+  std::filesystem::remove_all(folder);
+}
+
 }  // namespace
 }  // namespace darkroom::engine

@@ -167,6 +167,15 @@ class EngineUpscale : public testing::Test {
     return {.path = {}, .bytes = std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size())};
   }
 
+  // A request for nothing but a larger picture.
+  GeneratedPicture enlarge(const ImageSource& image, const UpscaleUse& use, Stages& progress) {
+    GenerationSpec spec;
+    spec.init_image = image;
+    spec.strength = 0.0F;
+    spec.upscale = use;
+    return engine_.generate(spec, progress, cancel_).pictures.at(0);
+  }
+
   Engine engine_{{.device = "cpu"}};
   CancelToken cancel_;
 };
@@ -175,14 +184,13 @@ TEST_F(EngineUpscale, MakesAClientsPictureLarger) {
   Image image(20, 12, 4);  // transparency is dropped
   std::copy_n(some_picture(20, 16).pixels.begin(), image.pixels.size(), image.pixels.begin());
   Stages progress;
-  const auto picture =
-      engine_.upscale(as_png(image), {.model = upscaler_file(kX2).string(), .factor = 2.5F}, progress, cancel_);
+  const auto picture = enlarge(as_png(image), {.model = upscaler_file(kX2).string(), .factor = 2.5F}, progress);
   EXPECT_EQ(picture.width, 50);
   EXPECT_EQ(picture.height, 30);
   EXPECT_EQ(picture.rgb.size(), 50U * 30 * 3);
   EXPECT_EQ(progress.names, (std::vector<std::string>{"load", "upscale"}));
 
-  const auto resized = engine_.upscale(as_png(image), {.model = "lanczos", .factor = 2.5F}, progress, cancel_);
+  const auto resized = enlarge(as_png(image), {.model = "lanczos", .factor = 2.5F}, progress);
   EXPECT_EQ(resized.rgb, resize(to_rgb(image), 50, 30).pixels);
 }
 
@@ -194,7 +202,7 @@ TEST_F(EngineUpscale, KeepsUpscalersAndLetsThemGo) {
   EXPECT_EQ(engine_.loaded()[0].path, path);
   EXPECT_GT(engine_.loaded()[0].bytes, 100'000U);
   Stages progress;
-  engine_.upscale(as_png(some_picture(8, 8)), {.model = path.string(), .factor = 2}, progress, cancel_);
+  enlarge(as_png(some_picture(8, 8)), {.model = path.string(), .factor = 2}, progress);
   EXPECT_EQ(engine_.loaded().size(), 1U);
   EXPECT_TRUE(engine_.unload(path));
   EXPECT_FALSE(engine_.unload(path));
@@ -204,7 +212,7 @@ TEST_F(EngineUpscale, IsCancelledBetweenTiles) {
   Stages progress(&cancel_);
   const UpscaleUse use{.model = upscaler_file(kX2).string(), .factor = 2};
   try {
-    engine_.upscale(as_png(some_picture(700, 20)), use, progress, cancel_);
+    enlarge(as_png(some_picture(700, 20)), use, progress);
     FAIL() << "was not cancelled";
   } catch (const Failure& failure) {
     EXPECT_EQ(failure.error().code, ErrorCode::cancelled);
@@ -217,7 +225,7 @@ TEST_F(EngineUpscale, RefusesOtherFilesBeforeAnyWork) {
   const std::string file = (upscaler_file("io.safetensors")).string();
   const auto message = [&](const ImageSource& image, const UpscaleUse& use) -> std::string {
     try {
-      engine_.upscale(image, use, progress, cancel_);
+      enlarge(image, use, progress);
       return "";
     } catch (const Failure& failure) {
       return failure.error().message;

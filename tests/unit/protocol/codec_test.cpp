@@ -46,6 +46,7 @@ Generated some_pictures() {
                                   .device_name = "cpu",
                                   .memory_used = 5,
                                   .memory_peak = 6,
+                                  .memory_predicted = 7,
                                   .model_info = {"base", "refiner", {"lora"}, "cpu", 5},
                                   .compute_type = "bfloat16",
                                   .scheduler = "DDIMScheduler",
@@ -115,6 +116,64 @@ TEST(RequestCodec, FeatureWorkersAreAskedThroughInferenceRequests) {
   EXPECT_TRUE(std::holds_alternative<ListSchedulers>(ask(R"({"worker_type":"scheduler_manager"})")));
   EXPECT_TRUE(
       std::holds_alternative<GenerationRequest>(ask(R"({"worker_type":"sdxl_worker","prompt":"a","model_name":"m"})")));
+}
+
+TEST(RequestCodec, AFeatureWorkersRequestFitsTheSchemaIfItIsTaken) {
+  const json schema = load_schema("enhanced_request_schema");
+  const auto upscale = [](const json& more) {
+    json data = {{"worker_type", "upscaler_worker"},
+                 {"action", "upscale"},
+                 {"init_image", "a.png"},
+                 {"output", {{"upscale", {{"method", "realesrgan"}, {"factor", 2}}}}}};
+    data.merge_patch(more);
+    return data;
+  };
+  const auto feature = [](const json& more) {
+    json data = {{"worker_type", "lora_worker"}};
+    data.merge_patch(more);
+    return data;
+  };
+  const std::vector<std::pair<json, bool>> cases = {
+      {feature(json::object()), true},
+      {feature({{"action", "list"}}), true},
+      {feature({{"action", "load"}}), false},
+      {feature({{"action", "load"}, {"model_name", "m"}, {"dtype", "float32"}}), true},
+      {feature({{"action", "unload"}, {"model_name", "m"}}), true},
+      {feature({{"action", "unload"}, {"model_name", "m"}, {"dtype", "float32"}}), false},
+      {feature({{"model_name", "m"}}), false},
+      {feature({{"action", "upscale"}}), false},
+      {{{"worker_type", "scheduler_manager"}, {"action", "list"}}, true},
+      {{{"worker_type", "scheduler_manager"}, {"action", "load"}}, false},
+      {upscale(json::object()), true},
+      {upscale({{"init_image", nullptr}}), false},
+      {upscale({{"output", {{"upscale", nullptr}}}}), false},
+      {upscale({{"output", {{"upscale", {{"enabled", false}}}}}}), false},
+      {upscale({{"output", {{"upscale", {{"factor", 99}}}}}}), false},
+      {upscale({{"output", {{"format", "webp"}, {"quality", 80}}}, {"metadata", {{"timeout", 10}}}}), true},
+      {upscale({{"precision", {{"dtype", "float32"}}}}), true},
+      {upscale({{"prompt", "a cat"}}), false},
+      {upscale({{"seed", 7}}), false},
+  };
+  for (const auto& [data, taken] : cases) {
+    const json message = {{"message_type", "inference_request"}, {"request_id", "r"}, {"data", data}};
+    EXPECT_EQ(decode_request(message.dump(), kLimits).has_value(), taken) << data;
+    EXPECT_EQ(schema_errors(schema, message).empty(), taken) << data;
+  }
+  const auto request = decode_request(
+      json{{"message_type", "inference_request"}, {"request_id", "r"}, {"data", upscale(json::object())}}.dump(),
+      kLimits);
+  ASSERT_TRUE(request);
+  EXPECT_TRUE(only_enlarges(std::get<GenerationRequest>(request->body).spec));
+}
+
+TEST(RequestCodec, EveryMistakeOfAnUpscaleIsNamed) {
+  const Response response = refusal_of(
+      R"({"message_type":"inference_request","request_id":"r","data":{"worker_type":"upscaler_worker",
+          "action":"upscale","prompt":"x","metadata":{"timeout":0}}})");
+  std::vector<std::string> pointers;
+  for (const Complaint& complaint : response.refusal->complaints) pointers.push_back(complaint.pointer);
+  EXPECT_THAT(pointers,
+              ElementsAre("/data/prompt", "/data/init_image", "/data/output/upscale", "/data/metadata/timeout"));
 }
 
 TEST(RequestCodec, ARefusalCarriesTheRequestsIdAndEveryComplaint) {

@@ -1,7 +1,11 @@
 // lllyasviel's names for a ControlNet's tensors, one by one.
 #include <map>
-#include <regex>
+#include <sstream>
+#include <string>
+#include <utility>
+#include <vector>
 
+#include <fmt/ranges.h>
 #include <gtest/gtest.h>
 
 #include "engine/weights/checkpoint.h"
@@ -13,39 +17,50 @@ namespace {
 
 using test::tiny_model;
 
+using Renaming = std::pair<std::string, std::string>;
+
 // The original's name of a diffusers tensor of a net with two resnets a level.
-std::string original_name(std::string name) {
-  const auto replace = [&](const char* pattern, const std::string& with) {
-    name = std::regex_replace(name, std::regex(pattern), with);
+std::string original_name(const std::string& diffusers) {
+  std::vector<std::string> parts;  // "down_blocks", "1", "resnets", "0", "norm1", "weight"
+  std::istringstream stream(diffusers);
+  for (std::string part; std::getline(stream, part, '.');) parts.push_back(part);
+  const auto number = [&](std::size_t part) { return std::stoi(parts.at(part)); };
+  const auto rest = [&](std::size_t first) {
+    return fmt::format("{}", fmt::join(parts.begin() + first, parts.end(), "."));
   };
-  std::smatch match;
-  if (std::regex_match(name, match, std::regex(R"(down_blocks\.(\d+)\.(resnets|attentions)\.(\d+)\.(.*))"))) {
-    const int block = 1 + 3 * std::stoi(match[1]) + std::stoi(match[3]);
-    name = fmt::format("input_blocks.{}.{}.{}", block, match[2] == "resnets" ? 0 : 1, match[4].str());
-  } else if (std::regex_match(name, match, std::regex(R"(down_blocks\.(\d+)\.downsamplers\.0\.conv\.(.*))"))) {
-    name = fmt::format("input_blocks.{}.0.op.{}", 3 + 3 * std::stoi(match[1]), match[2].str());
-  } else if (std::regex_match(name, match, std::regex(R"(controlnet_cond_embedding\.blocks\.(\d+)\.(.*))"))) {
-    name = fmt::format("input_hint_block.{}.{}", 2 + 2 * std::stoi(match[1]), match[2].str());
+
+  std::string name = diffusers;
+  if (parts[0] == "down_blocks" && parts[2] == "downsamplers") {
+    name = fmt::format("input_blocks.{}.0.op.{}", 3 + 3 * number(1), rest(5));
+  } else if (parts[0] == "down_blocks") {
+    const int block = 1 + 3 * number(1) + number(3);
+    name = fmt::format("input_blocks.{}.{}.{}", block, parts[2] == "resnets" ? 0 : 1, rest(4));
+  } else if (parts[0] == "controlnet_cond_embedding" && parts[1] == "blocks") {
+    name = fmt::format("input_hint_block.{}.{}", 2 + 2 * number(2), rest(3));
+  } else if (parts[0] == "controlnet_down_blocks") {
+    name = fmt::format("zero_convs.{}.0.{}", number(1), rest(2));
   }
-  replace(R"(^controlnet_cond_embedding\.conv_in\.)", "input_hint_block.0.");
-  replace(R"(^controlnet_cond_embedding\.conv_out\.)", "input_hint_block.14.");
-  replace(R"(^conv_in\.)", "input_blocks.0.0.");
-  replace(R"(^mid_block\.resnets\.0\.)", "middle_block.0.");
-  replace(R"(^mid_block\.attentions\.0\.)", "middle_block.1.");
-  replace(R"(^mid_block\.resnets\.1\.)", "middle_block.2.");
-  replace(R"(^time_embedding\.linear_1\.)", "time_embed.0.");
-  replace(R"(^time_embedding\.linear_2\.)", "time_embed.2.");
-  replace(R"(^add_embedding\.linear_1\.)", "label_emb.0.0.");
-  replace(R"(^add_embedding\.linear_2\.)", "label_emb.0.2.");
-  replace(R"(^controlnet_down_blocks\.(\d+)\.)", "zero_convs.$1.0.");
-  replace(R"(^controlnet_mid_block\.)", "middle_block_out.0.");
-  if (name.find("transformer_blocks") == std::string::npos) {
-    replace(R"(\.norm1\.)", ".in_layers.0.");
-    replace(R"(\.conv1\.)", ".in_layers.2.");
-    replace(R"(\.time_emb_proj\.)", ".emb_layers.1.");
-    replace(R"(\.norm2\.)", ".out_layers.0.");
-    replace(R"(\.conv2\.)", ".out_layers.3.");
-    replace(R"(\.conv_shortcut\.)", ".skip_connection.");
+  for (const auto& [start, with] : {Renaming("controlnet_cond_embedding.conv_in.", "input_hint_block.0."),
+                                    {"controlnet_cond_embedding.conv_out.", "input_hint_block.14."},
+                                    {"conv_in.", "input_blocks.0.0."},
+                                    {"mid_block.resnets.0.", "middle_block.0."},
+                                    {"mid_block.attentions.0.", "middle_block.1."},
+                                    {"mid_block.resnets.1.", "middle_block.2."},
+                                    {"time_embedding.linear_1.", "time_embed.0."},
+                                    {"time_embedding.linear_2.", "time_embed.2."},
+                                    {"add_embedding.linear_1.", "label_emb.0.0."},
+                                    {"add_embedding.linear_2.", "label_emb.0.2."},
+                                    {"controlnet_mid_block.", "middle_block_out.0."}}) {
+    if (name.starts_with(start)) name.replace(0, start.size(), with);
+  }
+  const bool resnet = name.find("transformer_blocks") == std::string::npos;
+  for (const auto& [part, with] : {Renaming(".norm1.", ".in_layers.0."),
+                                   {".conv1.", ".in_layers.2."},
+                                   {".time_emb_proj.", ".emb_layers.1."},
+                                   {".norm2.", ".out_layers.0."},
+                                   {".conv2.", ".out_layers.3."},
+                                   {".conv_shortcut.", ".skip_connection."}}) {
+    if (const std::size_t at = name.find(part); resnet && at != std::string::npos) name.replace(at, part.size(), with);
   }
   return "control_model." + name;
 }

@@ -97,6 +97,9 @@ TEST_F(ModelDirectoriesTest, NoPathAndNoLinkLeadsOut) {
     EXPECT_NE(path.error().code, ErrorCode::internal) << name;
   }
   EXPECT_EQ(models.list(std::nullopt).size(), 1U);
+  // A user who may name any file may also keep his files elsewhere.
+  const ModelDirectories own({(root_ / "inside").string()}, ModelDirectories::Reach::anywhere);
+  EXPECT_EQ(own.find(ModelRole::checkpoint, "link"), root_ / "outside.safetensors");
 }
 
 TEST_F(ModelDirectoriesTest, TheUserMayNameAnyFileOfHis) {
