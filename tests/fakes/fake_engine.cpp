@@ -14,6 +14,7 @@
 #include <new>
 #include <thread>
 
+#include <fmt/format.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -109,6 +110,24 @@ GenerationResult Engine::generate(const GenerationSpec& spec, ProgressSink& prog
   for (std::size_t i = 0; i < spec.controlnets.size(); ++i) result.control_maps.emplace_back(8, 8, 3);
   for (const LoraUse& lora : spec.loras) result.loaded_loras.push_back(lora.model);
   return result;
+}
+
+// One behind the other: what is shared shows in nothing but the time.
+std::vector<JointOutcome> Engine::generate_together(std::span<const JointJob> jobs) {
+  std::vector<JointOutcome> outcomes;
+  for (const JointJob& job : jobs) {
+    try {
+      outcomes.emplace_back(generate(job.spec, job.progress, job.cancel));
+      std::get<GenerationResult>(outcomes.back()).warnings.push_back(fmt::format("one of {}", jobs.size()));
+    } catch (const Failure&) {
+      outcomes.emplace_back(std::current_exception());
+    }
+  }
+  return outcomes;
+}
+
+bool can_share_passes(const GenerationSpec& a, const GenerationSpec& b) {
+  return a.model == b.model && a.width == b.width && a.height == b.height;
 }
 
 void Engine::load(ModelRole, const std::filesystem::path& path, Precision) {
