@@ -2,7 +2,7 @@
 //   slow   20 ms a step            hang  never looks at the cancel token and never ends
 //   fail   Failure{corrupt_data}   oom   std::bad_alloc            crash  abort()
 //   print  writes to standard output, as a careless library would
-//   huge   predicts a need of 2^60 bytes
+//   huge   predicts a need of 2^60 bytes     gigabyte predicts 10^9 bytes a picture
 //   escape tries the network and another program, and warns of what came of it
 #include <algorithm>
 #include <cerrno>
@@ -143,6 +143,7 @@ std::vector<LoadedModel> Engine::loaded() const {
 }
 
 std::uint64_t Engine::predict_bytes(const GenerationSpec& spec) const {
+  if (asks(spec, "gigabyte")) return std::uint64_t{1'000'000'000} * static_cast<std::uint64_t>(spec.batch_size);
   return asks(spec, "huge") ? std::uint64_t{1} << 60 : 0;
 }
 
