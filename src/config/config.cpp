@@ -133,6 +133,10 @@ void describe_keys(auto& visitor, auto& config) {
     in.key("line_bytes", worker.line_bytes, "Of one message to the worker; a longer one is refused.",
            between(1024UL, kMaxBytes));
     in.key("queue", worker.queue, "Jobs that may wait in one worker.", between(1, kMaxCount));
+    in.key("batch", worker.batch,
+           "Jobs of one model, size and set of LoRAs that are worked on together where several wait, as far as\n"
+           "memory_bytes allows. Their pictures are the same as alone.",
+           between(1, kMaxCount));
     in.key("sandbox", worker.sandbox, "Give up the network and other programs once started (seccomp).");
   });
   visitor.section("service", "What keeps the jobs and starts the workers.", [&](auto& in) {

@@ -27,6 +27,7 @@ struct WorkerConfig {
   std::uint64_t memory_bytes = 0;         // that a job may need in all; 0: what is free when it starts
   std::uint64_t line_bytes = 64'000'000;  // of one message
   int queue = 16;                         // jobs that wait
+  int batch = 1;                          // jobs that may share passes
   bool sandbox = true;                    // no network, no programs, once started
 };
 

@@ -171,6 +171,7 @@ class Service::Parts {
     options.worker = options_.worker;
     options.worker_arguments = options_.worker_arguments;
     options.worker_line_bytes = options_.config.worker.line_bytes;
+    options.batch = std::min(options_.config.worker.batch, options_.config.worker.queue);
     options.log = [this](LogLevel level, const std::string& message) {
       log_.write(level, "jobs", {{"message", message}});
     };

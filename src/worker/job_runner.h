@@ -2,8 +2,14 @@
 // failures are caught.
 #pragma once
 
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <span>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "config/config.h"
 #include "engine/pipeline/engine.h"
@@ -25,11 +31,37 @@ class JobRunner {
   Response run(const std::string& request_id, const Job& job, engine::ProgressSink& progress,
                const engine::CancelToken& cancel);
 
+  struct Member {
+    const std::string& request_id;
+    const GenerationRequest& request;
+    engine::ProgressSink& progress;
+    const engine::CancelToken& cancel;
+  };
+  // Generations that may_share(): together as far as the memory suffices, else one part of them after the other.
+  // `on_start`: the jobs from `first` on, `count` of them, begin now. `on_end` is called for each once it is over.
+  void run_together(std::span<const Member> members,
+                    const std::function<void(std::size_t first, std::size_t count)>& on_start,
+                    const std::function<void(std::size_t member, Response response)>& on_end);
+
  private:
+  // A request that can be worked on.
+  struct Prepared {
+    GenerationSpec spec;  // paths are resolved
+    std::vector<std::filesystem::path> paths;
+    std::uint64_t predicted = 0;  // bytes
+  };
+  // Nothing: the response says why.
+  std::optional<Prepared> prepare(const GenerationRequest& request, Response& response) const;
   void generate(const GenerationRequest& request, Response& response, engine::ProgressSink& progress,
                 const engine::CancelToken& cancel);
+  void generate_part(std::span<const Member> members, std::size_t first,
+                     const std::function<void(std::size_t member, Response response)>& on_end);
+  static void write(const GenerationRequest& request, const Prepared& prepared, engine::GenerationResult result,
+                    Response& response);
+  std::size_t fitting(std::span<const Member> members) const;
   void load(const LoadModel& load, Response& response);
   void unload(const UnloadModel& unload, Response& response);
+  std::uint64_t allowed_bytes() const;
   // What it needs, in bytes. Throws Failure{out_of_memory} where that is more than there is or may be.
   std::uint64_t check_memory(const GenerationSpec& spec) const;
 
@@ -39,6 +71,9 @@ class JobRunner {
   const Limits& limits_;
   const WorkerConfig& config_;
 };
+
+// Whether two requests can be run together, as far as their names say it.
+bool may_share(const GenerationRequest& a, const GenerationRequest& b);
 
 // The spec with every name of a model or picture replaced by its absolute path; all that cannot be found are
 // complaints, with pointers into the message.

@@ -133,6 +133,7 @@ void Worker::run() {
         input_open = false;
         break;
       }
+      changed_.notify_one();  // not before: what came at once may share passes
     }
   }
   jobs.join();
@@ -195,7 +196,7 @@ void Worker::enqueue(const std::string& request_id, Job job) {
       refusal = {ErrorCode::conflict, "the worker is shutting down"};
     } else if (queue_.size() >= static_cast<std::size_t>(config_.worker.queue)) {
       refusal = {ErrorCode::overloaded, fmt::format("{} jobs wait already (worker.queue)", queue_.size())};
-    } else if ((running_ && running_->request_id == request_id) || std::any_of(queue_.begin(), queue_.end(), same_id)) {
+    } else if (find_running(request_id) != nullptr || std::any_of(queue_.begin(), queue_.end(), same_id)) {
       refusal = {ErrorCode::conflict, fmt::format("a job with the request id \"{}\" is not finished yet", request_id)};
     } else {
       // Behind all of the same or a higher priority.
@@ -204,7 +205,6 @@ void Worker::enqueue(const std::string& request_id, Job job) {
       queue_.insert(place, std::move(queued));
     }
   }
-  changed_.notify_one();
   if (refusal) send(failed(request_id, std::move(*refusal)));
 }
 
@@ -223,7 +223,7 @@ ResponseData Worker::status() {
   Status status;
   status.orchestrator_status = draining_ ? "draining" : "running";
   status.device = engine_.device();
-  status.running = running_ ? running_->request_id : "";
+  status.running = running_.empty() ? "" : running_.front()->request_id;
   status.memory_used = resident_bytes();
   status.memory_peak = peak_resident_bytes();
   for (const QueuedJob& job : queue_) status.queued.push_back(job.request_id);
@@ -236,8 +236,8 @@ ResponseData Worker::status() {
 tl::expected<ResponseData, Error> Worker::cancel(const std::string& target) {
   {
     const std::lock_guard lock(mutex_);
-    if (running_ && running_->request_id == target) {
-      running_->cancel.cancel(ErrorCode::cancelled);
+    if (RunningJob* running = find_running(target)) {
+      running->cancel.cancel(ErrorCode::cancelled);
       return JobCancelled{target};
     }
     const auto queued =
@@ -257,7 +257,7 @@ void Worker::drain(Drain how) {
     const std::lock_guard lock(mutex_);
     draining_ = true;
     if (how == Drain::cancel) {
-      if (running_) running_->cancel.cancel(ErrorCode::cancelled);
+      for (const auto& running : running_) running->cancel.cancel(ErrorCode::cancelled);
       dropped.swap(queue_);
     }
   }
@@ -267,55 +267,119 @@ void Worker::drain(Drain how) {
   }
 }
 
+Worker::RunningJob* Worker::find_running(const std::string& request_id) const {
+  for (const auto& running : running_) {
+    if (running->request_id == request_id) return running.get();
+  }
+  return nullptr;
+}
+
 bool Worker::finished() {
   bool lost = false;
   {
     const std::lock_guard lock(mutex_);
-    if (running_ && running_->deadline && Clock::now() >= *running_->deadline) {
-      running_->cancel.cancel(ErrorCode::timed_out);
-      running_->deadline.reset();
+    for (const auto& running : running_) {
+      if (!running->deadline || Clock::now() < *running->deadline) continue;
+      running->cancel.cancel(ErrorCode::timed_out);
+      running->deadline.reset();
     }
     lost = lost_;
-    if (!lost) return draining_ && !running_ && queue_.empty();
+    if (!lost) return draining_ && running_.empty() && queue_.empty();
   }
   drain(Drain::cancel);  // nobody waits for the answers
   const std::lock_guard lock(mutex_);
-  return !running_;
+  return running_.empty();
 }
 
 int Worker::milliseconds_to_deadline() {
   const std::lock_guard lock(mutex_);
-  if (!running_ || !running_->deadline) return -1;
-  const auto left = std::chrono::ceil<std::chrono::milliseconds>(*running_->deadline - Clock::now()).count();
-  return static_cast<int>(std::clamp<std::int64_t>(left, 0, 60'000));
+  std::int64_t left = -1;
+  for (const auto& running : running_) {
+    if (!running->deadline) continue;
+    const std::int64_t own = std::max<std::int64_t>(
+        0, std::chrono::ceil<std::chrono::milliseconds>(*running->deadline - Clock::now()).count());
+    left = left < 0 ? own : std::min(left, own);
+  }
+  return static_cast<int>(std::min<std::int64_t>(left, 60'000));
 }
 
-std::optional<Worker::QueuedJob> Worker::next_job() {
+std::vector<Worker::QueuedJob> Worker::next_jobs() {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return draining_ || !queue_.empty(); });
-  if (queue_.empty()) return std::nullopt;
-  QueuedJob job = std::move(queue_.front());
-  queue_.pop_front();
-  running_ = std::make_shared<RunningJob>();
-  running_->request_id = job.request_id;
-  if (job.timeout > 0) running_->deadline = Clock::now() + std::chrono::seconds(job.timeout);
-  return job;
+  std::vector<QueuedJob> jobs;
+  const auto take = [&](std::deque<QueuedJob>::iterator job) {
+    running_.push_back(std::make_shared<RunningJob>());
+    running_.back()->request_id = job->request_id;
+    jobs.push_back(std::move(*job));
+    return queue_.erase(job);
+  };
+  if (queue_.empty()) return jobs;
+  take(queue_.begin());
+  if (!std::holds_alternative<GenerationRequest>(jobs.front().job)) return jobs;
+  const auto joins = [&](const QueuedJob& other) {
+    const auto* request = std::get_if<GenerationRequest>(&other.job);
+    return request != nullptr && may_share(std::get<GenerationRequest>(jobs.front().job), *request);
+  };
+  const auto most = static_cast<std::size_t>(config_.worker.batch);
+  for (auto job = queue_.begin(); job != queue_.end() && jobs.size() < most;) {
+    job = joins(*job) ? take(job) : std::next(job);
+  }
+  return jobs;
 }
 
 void Worker::run_jobs() {
-  while (const std::optional<QueuedJob> job = next_job()) {
-    wake_reader();                                         // there may be a deadline now
-    const std::shared_ptr<RunningJob> running = running_;  // only this thread replaces it
-    JobProgress progress(*this, *job);
-    Response response = runner_.run(job->request_id, job->job, progress, running->cancel);
-    {
-      const std::lock_guard lock(mutex_);
-      running_.reset();
-      loaded_ = engine_.loaded();
+  for (std::vector<QueuedJob> jobs = next_jobs(); !jobs.empty(); jobs = next_jobs()) {
+    if (jobs.size() == 1) {
+      run_alone(jobs.front());
+    } else {
+      run_together(jobs);
     }
-    send(std::move(response));  // after the reset, so that its id is free once it is answered
-    wake_reader();
   }
+}
+
+void Worker::run_alone(const QueuedJob& job) {
+  const std::shared_ptr<RunningJob> running = running_.front();  // only this thread replaces it
+  start_clock(*running, job.timeout);
+  JobProgress progress(*this, job);
+  end(runner_.run(job.request_id, job.job, progress, running->cancel));
+}
+
+void Worker::run_together(std::span<const QueuedJob> jobs) {
+  const std::vector<std::shared_ptr<RunningJob>> running = running_;
+  std::deque<JobProgress> progress;
+  std::vector<JobRunner::Member> members;
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
+    members.push_back({.request_id = jobs[i].request_id,
+                       .request = std::get<GenerationRequest>(jobs[i].job),
+                       .progress = progress.emplace_back(*this, jobs[i]),
+                       .cancel = running[i]->cancel});
+  }
+  runner_.run_together(
+      members,
+      [&](std::size_t first, std::size_t count) {
+        for (std::size_t i = first; i < first + count; ++i) start_clock(*running[i], jobs[i].timeout);
+      },
+      [&](std::size_t, Response response) { end(std::move(response)); });
+}
+
+// From now on the job's time counts.
+void Worker::start_clock(RunningJob& job, int timeout) {
+  if (timeout == 0) return;
+  {
+    const std::lock_guard lock(mutex_);
+    job.deadline = Clock::now() + std::chrono::seconds(timeout);
+  }
+  wake_reader();  // there is a deadline now
+}
+
+void Worker::end(Response response) {
+  {
+    const std::lock_guard lock(mutex_);
+    std::erase_if(running_, [&](const auto& running) { return running->request_id == response.request_id; });
+    loaded_ = engine_.loaded();
+  }
+  send(std::move(response));  // after the erasing, so that its id is free once it is answered
+  wake_reader();
 }
 
 void Worker::send(Response response) {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -62,6 +63,7 @@ class Worker {
   ResponseData list(std::optional<ModelRole> role);
   ResponseData status();
   tl::expected<ResponseData, Error> cancel(const std::string& target);
+  RunningJob* find_running(const std::string& request_id) const;  // under the mutex
   // Nothing more is accepted; if asked, what was accepted is cancelled.
   enum class Drain : std::uint8_t { finish, cancel };
   void drain(Drain how);
@@ -70,7 +72,12 @@ class Worker {
 
   // The job thread.
   void run_jobs();
-  std::optional<QueuedJob> next_job();
+  // The next one, and those that wait and can share its passes. None: the end.
+  std::vector<QueuedJob> next_jobs();
+  void run_alone(const QueuedJob& job);
+  void run_together(std::span<const QueuedJob> jobs);
+  void start_clock(RunningJob& job, int timeout);
+  void end(Response response);
 
   // Either.
   void send(Response response);
@@ -92,7 +99,7 @@ class Worker {
   std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;
   std::deque<QueuedJob> queue_;
-  std::shared_ptr<RunningJob> running_;
+  std::vector<std::shared_ptr<RunningJob>> running_;  // more than one: they share passes
   bool draining_ = false;
   bool lost_ = false;                        // the other side does not listen any more
   std::vector<engine::LoadedModel> loaded_;  // after the last job

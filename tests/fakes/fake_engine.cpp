@@ -2,7 +2,7 @@
 //   slow   20 ms a step            hang  never looks at the cancel token and never ends
 //   fail   Failure{corrupt_data}   oom   std::bad_alloc            crash  abort()
 //   print  writes to standard output, as a careless library would
-//   huge   predicts a need of 2^60 bytes
+//   huge   predicts a need of 2^60 bytes     gigabyte predicts 10^9 bytes a picture
 //   escape tries the network and another program, and warns of what came of it
 #include <algorithm>
 #include <cerrno>
@@ -14,6 +14,7 @@
 #include <new>
 #include <thread>
 
+#include <fmt/format.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -122,6 +123,24 @@ GenerationResult Engine::generate(const GenerationSpec& spec, ProgressSink& prog
   return result;
 }
 
+// One behind the other: what is shared shows in nothing but the time.
+std::vector<JointOutcome> Engine::generate_together(std::span<const JointJob> jobs) {
+  std::vector<JointOutcome> outcomes;
+  for (const JointJob& job : jobs) {
+    try {
+      outcomes.emplace_back(generate(job.spec, job.progress, job.cancel));
+      std::get<GenerationResult>(outcomes.back()).warnings.push_back(fmt::format("one of {}", jobs.size()));
+    } catch (const Failure&) {
+      outcomes.emplace_back(std::current_exception());
+    }
+  }
+  return outcomes;
+}
+
+bool can_share_passes(const GenerationSpec& a, const GenerationSpec& b) {
+  return a.model == b.model && a.width == b.width && a.height == b.height;
+}
+
 void Engine::load(ModelRole role, const std::filesystem::path& path, Precision) {
   state_->loaded[path] = {.path = path, .kind = std::string(name_of(role)), .bytes = 1};
 }
@@ -135,6 +154,7 @@ std::vector<LoadedModel> Engine::loaded() const {
 }
 
 std::uint64_t Engine::predict_bytes(const GenerationSpec& spec) const {
+  if (asks(spec, "gigabyte")) return std::uint64_t{1'000'000'000} * static_cast<std::uint64_t>(spec.batch_size);
   return asks(spec, "huge") ? std::uint64_t{1} << 60 : 0;
 }
 

@@ -10,13 +10,17 @@
 // outputs.
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <csignal>
 #include <cstdio>
+#include <deque>
 #include <filesystem>
 #include <fstream>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -35,9 +39,15 @@ constexpr std::size_t kMaxLine = 64'000'000;
 
 class RogueWorker {
  public:
-  explicit RogueWorker(fs::path outputs) : outputs_(std::move(outputs)), writer_(STDOUT_FILENO) {}
+  explicit RogueWorker(fs::path outputs)
+      : outputs_(std::move(outputs)), writer_(STDOUT_FILENO), thread_([this] { run_jobs(); }) {}
   ~RogueWorker() {
-    if (job_.joinable()) job_.join();
+    {
+      const std::lock_guard lock(mutex_);
+      ending_ = true;
+    }
+    changed_.notify_one();
+    thread_.join();
   }
   RogueWorker(const RogueWorker&) = delete;
   RogueWorker& operator=(const RogueWorker&) = delete;
@@ -64,7 +74,7 @@ class RogueWorker {
     const std::string id = request.request_id;
     std::visit(Overloaded{[&](GenerationRequest& body) { start(id, std::move(body)); },
                           [&](const CancelJob& body) {
-                            cancelled_ = true;
+                            cancel(body.target);
                             answer(id, JobCancelled{body.target});
                           },
                           [&](const ListModels&) {
@@ -82,9 +92,32 @@ class RogueWorker {
   }
 
   void start(const std::string& id, GenerationRequest request) {
-    if (job_.joinable()) job_.join();
-    cancelled_ = false;
-    job_ = std::thread([this, id, request = std::move(request)] { run(id, request.spec); });
+    {
+      const std::lock_guard lock(mutex_);
+      queue_.emplace_back(id, std::move(request.spec));
+    }
+    changed_.notify_one();
+  }
+
+  void cancel(const std::string& id) {
+    const std::lock_guard lock(mutex_);
+    cancelled_.insert(id);
+  }
+  bool is_cancelled(const std::string& id) {
+    const std::lock_guard lock(mutex_);
+    return cancelled_.contains(id);
+  }
+
+  void run_jobs() {
+    while (true) {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [this] { return ending_ || !queue_.empty(); });
+      if (queue_.empty()) return;
+      const auto [id, spec] = std::move(queue_.front());
+      queue_.pop_front();
+      lock.unlock();
+      run(id, spec);
+    }
   }
 
   void run(const std::string& id, const GenerationSpec& spec) {
@@ -107,7 +140,7 @@ class RogueWorker {
     }
     if (asks("stray")) answer("nobody", ShutDown{});
     for (int step = 1; step <= spec.steps; ++step) {
-      if (cancelled_) return fail_job(id, {ErrorCode::cancelled, "the job was cancelled"});
+      if (is_cancelled(id)) return fail_job(id, {ErrorCode::cancelled, "the job was cancelled"});
       if (asks("slow")) std::this_thread::sleep_for(std::chrono::milliseconds(20));
       Progress progress{.stage = "denoise", .step = step, .steps = spec.steps, .seconds_left = 1.0};
       if (spec.output.preview_every > 0) {
@@ -168,9 +201,13 @@ class RogueWorker {
 
   fs::path outputs_;
   LineWriter writer_;
-  std::atomic<bool> cancelled_ = false;
   std::atomic<bool> did_something_ = false;
-  std::thread job_;
+  std::mutex mutex_;  // guards what follows
+  std::condition_variable changed_;
+  std::deque<std::pair<std::string, GenerationSpec>> queue_;
+  std::set<std::string> cancelled_;
+  bool ending_ = false;
+  std::thread thread_;  // last: it uses all of the above
 };
 
 }  // namespace

@@ -1,6 +1,8 @@
 #include "engine/pipeline/denoise.h"
 
-#include <chrono>
+#include <algorithm>
+#include <new>
+#include <utility>
 
 namespace darkroom::engine {
 namespace {
@@ -60,67 +62,212 @@ void keep_original(const DenoisePlan& plan, int next, std::vector<float>& latent
   }
 }
 
+std::span<const float> timesteps_of(const DenoisePlan& plan) {
+  return plan.scheduler.timesteps().subspan(static_cast<std::size_t>(plan.passes.first),
+                                            static_cast<std::size_t>(plan.passes.last - plan.passes.first));
+}
+
+std::vector<float> predict(SdxlModel& model, const Denoising::Pass& pass) {
+  return to_host(model.unet_network->finite(
+      "unet", [&] { return (*model.unet)(pass.latents, pass.time, pass.prompt, pass.call); }));
+}
+
+// --- Several jobs ---
+
+// A job's pass, and where it lies among the others'.
+struct Member {
+  JointRun* run = nullptr;
+  Denoising::Pass pass;
+};
+
+bool fit_together(const Denoising::Pass& a, const Denoising::Pass& b) {
+  const Tensor& keys = a.prompt.front().k;
+  const Tensor& others = b.prompt.front().k;
+  return a.latents.dim(1) == b.latents.dim(1) && a.latents.dim(2) == b.latents.dim(2) && keys.dim(1) == others.dim(1);
+}
+
+// The rows of all, one member's behind the other's. `of`: the member's tensor.
+template <class Of>
+Tensor joined(std::span<const Member> members, const Of& of) {
+  const Tensor& first = of(members.front());
+  std::int64_t rows = 0;
+  for (const Member& member : members) rows += of(member).dim(0);
+  Shape shape = first.rank() == 2   ? Shape{rows, first.dim(1)}
+                : first.rank() == 3 ? Shape{rows, first.dim(1), first.dim(2)}
+                                    : Shape{rows, first.dim(1), first.dim(2), first.dim(3)};
+  Tensor all = empty(first.backend(), shape, first.dtype());
+  std::int64_t at = 0;
+  for (const Member& member : members) {
+    const Tensor& part = of(member);
+    copy_into(part, all.slice_batch(at, part.dim(0)));
+    at += part.dim(0);
+  }
+  return all;
+}
+
+// The words of those that share passes stay the same until one of them ends.
+class JointPrompt {
+ public:
+  std::span<const PromptKeys> of(std::span<const Member> members) {
+    std::vector<const JointRun*> runs;
+    for (const Member& member : members) runs.push_back(member.run);
+    if (runs == runs_) return keys_;
+    keys_.clear();
+    for (std::size_t layer = 0; layer < members.front().pass.prompt.size(); ++layer) {
+      keys_.push_back({.k = joined(members, [&](const Member& m) -> const Tensor& { return m.pass.prompt[layer].k; }),
+                       .v = joined(members, [&](const Member& m) -> const Tensor& { return m.pass.prompt[layer].v; })});
+    }
+    runs_ = std::move(runs);
+    return keys_;
+  }
+
+ private:
+  std::vector<const JointRun*> runs_;
+  std::vector<PromptKeys> keys_;
+};
+
+// What the UNet predicts for each member. A pass that fails says not whose fault it is: nothing then, and each is
+// tried alone.
+std::optional<std::vector<std::vector<float>>> predict_together(SdxlModel& model, std::span<const Member> members,
+                                                                JointPrompt& prompt) {
+  std::vector<float> all;
+  try {
+    all = predict(model,
+                  {.latents = joined(members, [](const Member& m) -> const Tensor& { return m.pass.latents; }),
+                   .time = {joined(members, [](const Member& m) -> const Tensor& { return m.pass.time.projected; })},
+                   .prompt = prompt.of(members),
+                   .call = {}});
+  } catch (const Failure&) {
+    return std::nullopt;
+  } catch (const std::bad_alloc&) {
+    return std::nullopt;
+  }
+  std::int64_t rows = 0;
+  for (const Member& member : members) rows += member.pass.latents.dim(0);
+  const std::size_t row = all.size() / static_cast<std::size_t>(rows);
+  std::vector<std::vector<float>> predictions;
+  auto at = all.begin();
+  for (const Member& member : members) {
+    const auto end = at + member.pass.latents.dim(0) * static_cast<std::ptrdiff_t>(row);
+    predictions.emplace_back(at, end);
+    at = end;
+  }
+  return predictions;
+}
+
+// What it throws is the member's own.
+template <class Work>
+void guarded(JointRun& run, const Work& work) {
+  try {
+    work();
+  } catch (const Failure&) {
+    run.failed = std::current_exception();
+  } catch (const std::bad_alloc&) {
+    run.failed = std::current_exception();
+  }
+}
+
 }  // namespace
 
-void denoise(SdxlModel& model, const DenoisePlan& plan, std::vector<float>& latents, NoiseSource& noise,
-             ProgressSink& progress, const CancelToken& cancel) {
-  Unet& unet = *model.unet;
-  Backend& backend = model.unet_network->backend();
-  const int passes = plan.passes.last - plan.passes.first;
-  const std::int64_t channels = unet.config().in_channels;
-  const Shape input_shape{plan.rows.count(), plan.shape.height, plan.shape.width, channels};
-  const Shape latent_shape{plan.rows.count(), plan.shape.height, plan.shape.width, plan.shape.channels};
-  const std::span<const float> timesteps =
-      plan.scheduler.timesteps().subspan(static_cast<std::size_t>(plan.passes.first), static_cast<std::size_t>(passes));
+Denoising::Denoising(SdxlModel& model, const DenoisePlan& plan, std::vector<float>& latents, NoiseSource& noise,
+                     ProgressSink& progress, const CancelToken& cancel)
+    : model_(model),
+      plan_(plan),
+      latents_(latents),
+      noise_(noise),
+      progress_(progress),
+      cancel_(cancel),
+      passes_(plan.passes.last - plan.passes.first),
+      prompt_(model.unet->prompt_keys(plan.conditioning.context)),
+      times_(model.unet->time_rows({.timesteps = timesteps_of(plan),
+                                    .pooled = plan.conditioning.pooled,
+                                    .time_ids = plan.conditioning.time_ids,
+                                    .guidance_scale = plan.guidance.scale})),
+      controls_({.controls = plan.controls,
+                 .conditioning = plan.conditioning,
+                 .rows = plan.rows,
+                 .shape = plan.shape,
+                 .timesteps = timesteps_of(plan),
+                 .resize_mode = plan.resize_mode,
+                 .guess_mode = plan.guess_mode,
+                 .wrap = model.unet_network->wrap}) {}
 
-  // The same for every pass: the prompt's keys and values, the time embeddings of all passes, the control pictures.
-  const std::vector<PromptKeys> prompt = unet.prompt_keys(plan.conditioning.context);
-  const std::vector<TimeRows> times = unet.time_rows({.timesteps = timesteps,
-                                                      .pooled = plan.conditioning.pooled,
-                                                      .time_ids = plan.conditioning.time_ids,
-                                                      .guidance_scale = plan.guidance.scale});
-  const ControlRun controls({.controls = plan.controls,
-                             .conditioning = plan.conditioning,
-                             .rows = plan.rows,
-                             .shape = plan.shape,
-                             .timesteps = timesteps,
-                             .resize_mode = plan.resize_mode,
-                             .guess_mode = plan.guess_mode,
-                             .wrap = model.unet_network->wrap});
+Denoising::Pass Denoising::begin_pass() {
+  cancel_.throw_if_cancelled();
+  Backend& backend = model_.unet_network->backend();
+  const std::int64_t channels = model_.unet->config().in_channels;
+  const auto shape_of = [&](std::int64_t width) {
+    return Shape{plan_.rows.count(), plan_.shape.height, plan_.shape.width, width};
+  };
+  std::vector<float> input = latents_;
+  plan_.scheduler.scale_model_input(plan_.passes.first + done_, input);
+  Tensor rows = from_host(backend, input_rows(input, plan_, channels), shape_of(channels));
+  if (!plan_.controls.empty()) {
+    // A ControlNet looks at latents alone, also where the UNet takes a mask beside them.
+    const Tensor plain =
+        channels == plan_.shape.channels
+            ? rows
+            : from_host(backend, input_rows(input, plan_, plan_.shape.channels), shape_of(plan_.shape.channels));
+    control_ = controls_(static_cast<std::size_t>(done_), plain);
+    cancel_.throw_if_cancelled();
+  }
+  return {.latents = std::move(rows),
+          .time = times_[static_cast<std::size_t>(done_)],
+          .prompt = prompt_,
+          .call = {.control = control_ ? &*control_ : nullptr,
+                   .perturbed = plan_.rows.perturbed ? plan_.rows.pictures : 0,
+                   .freeu = plan_.freeu}};
+}
 
-  const auto started = std::chrono::steady_clock::now();
-  for (int i = 0; i < passes; ++i) {
-    cancel.throw_if_cancelled();
-    const int pass = plan.passes.first + i;
-    std::vector<float> input = latents;
-    plan.scheduler.scale_model_input(pass, input);
-    const Tensor rows = from_host(backend, input_rows(input, plan, channels), input_shape);
-    std::optional<ControlResiduals> control;
-    if (!plan.controls.empty()) {
-      // A ControlNet looks at latents alone, also where the UNet takes a mask beside them.
-      const Tensor plain = channels == plan.shape.channels
-                               ? rows
-                               : from_host(backend, input_rows(input, plan, plan.shape.channels), latent_shape);
-      control = controls(static_cast<std::size_t>(i), plain);
-      cancel.throw_if_cancelled();
+void Denoising::end_pass(std::vector<float> prediction) {
+  control_.reset();
+  if (plan_.rows.kinds() > 1) guide_rows(plan_, prediction);
+  const int pass = plan_.passes.first + done_;
+  plan_.scheduler.step(pass, prediction, latents_, noise_);
+  if (plan_.repaint != nullptr && !plan_.repaint->original.empty()) keep_original(plan_, pass + 1, latents_);
+  ++done_;
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count();
+  progress_.step({.step = done_,
+                  .steps = passes_,
+                  .picture_count = plan_.shape.pictures,
+                  .seconds_per_step = seconds / done_,
+                  .latents = latents_,
+                  .latent_height = plan_.shape.height,
+                  .latent_width = plan_.shape.width});
+}
+
+void denoise(SdxlModel& model, Denoising& run) {
+  while (!run.done()) run.end_pass(predict(model, run.begin_pass()));
+}
+
+void denoise_together(SdxlModel& model, std::span<JointRun> runs) {
+  std::vector<JointPrompt> prompts(runs.size());  // one a group
+  while (true) {
+    std::vector<std::vector<Member>> groups;
+    for (JointRun& run : runs) {
+      if (run.failed || run.denoising->done()) continue;
+      guarded(run, [&] {
+        Member member{.run = &run, .pass = run.denoising->begin_pass()};
+        const auto group = std::ranges::find_if(
+            groups, [&](const std::vector<Member>& one) { return fit_together(one.front().pass, member.pass); });
+        if (group == groups.end()) {
+          groups.emplace_back().push_back(std::move(member));
+        } else {
+          group->push_back(std::move(member));
+        }
+      });
     }
-    const UnetCall call{.control = control ? &*control : nullptr,
-                        .perturbed = plan.rows.perturbed ? plan.rows.pictures : 0,
-                        .freeu = plan.freeu};
-    const Tensor predicted = model.unet_network->finite(
-        "unet", [&] { return unet(rows, times[static_cast<std::size_t>(i)], prompt, call); });
-    std::vector<float> prediction = to_host(predicted);
-    if (plan.rows.kinds() > 1) guide_rows(plan, prediction);
-    plan.scheduler.step(pass, prediction, latents, noise);
-    if (plan.repaint != nullptr && !plan.repaint->original.empty()) keep_original(plan, pass + 1, latents);
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
-    progress.step({.step = i + 1,
-                   .steps = passes,
-                   .picture_count = plan.shape.pictures,
-                   .seconds_per_step = seconds / (i + 1),
-                   .latents = latents,
-                   .latent_height = plan.shape.height,
-                   .latent_width = plan.shape.width});
+    if (groups.empty()) return;
+    for (std::size_t i = 0; i < groups.size(); ++i) {
+      std::optional<std::vector<std::vector<float>>> predictions;
+      if (groups[i].size() > 1) predictions = predict_together(model, groups[i], prompts[i]);
+      for (std::size_t j = 0; j < groups[i].size(); ++j) {
+        const Member& member = groups[i][j];
+        guarded(*member.run, [&] {
+          member.run->denoising->end_pass(predictions ? std::move((*predictions)[j]) : predict(model, member.pass));
+        });
+      }
+    }
   }
 }
 

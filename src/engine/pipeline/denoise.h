@@ -1,6 +1,9 @@
 // The loop of every generation: passes of a UNet over a part of a schedule, guidance, and the scheduler's steps.
 #pragma once
 
+#include <chrono>
+#include <exception>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -35,8 +38,53 @@ struct DenoisePlan {
   const FreeU* freeu = nullptr;
 };
 
-// Takes `latents` [N, h, w, 4] from the level before the first pass of the plan to the one after its last.
-void denoise(SdxlModel& model, const DenoisePlan& plan, std::vector<float>& latents, NoiseSource& noise,
-             ProgressSink& progress, const CancelToken& cancel);
+// One job's way over its plan, a pass at a time, so that the passes of several jobs can be one. Takes `latents`
+// [N, h, w, 4] from the level before the first pass of the plan to the one after its last. All that is given by
+// reference outlives it.
+class Denoising {
+ public:
+  Denoising(SdxlModel& model, const DenoisePlan& plan, std::vector<float>& latents, NoiseSource& noise,
+            ProgressSink& progress, const CancelToken& cancel);
+
+  bool done() const { return done_ == passes_; }
+  // What the UNet is given next. Throws if the job is cancelled.
+  struct Pass {
+    Tensor latents;  // [R, h, w, C]
+    TimeRows time;
+    std::span<const PromptKeys> prompt;
+    UnetCall call;
+  };
+  Pass begin_pass();
+  // The scheduler's step with what the UNet predicts, [R, h, w, 4].
+  void end_pass(std::vector<float> prediction);
+
+ private:
+  SdxlModel& model_;
+  DenoisePlan plan_;
+  std::vector<float>& latents_;
+  NoiseSource& noise_;
+  ProgressSink& progress_;
+  const CancelToken& cancel_;
+  int passes_;
+  int done_ = 0;
+  // The same for every pass: the prompt's keys and values, the time embeddings of all passes, the control pictures.
+  std::vector<PromptKeys> prompt_;
+  std::vector<TimeRows> times_;
+  ControlRun controls_;
+  std::optional<ControlResiduals> control_;  // of the present pass
+  std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
+};
+
+// All passes of one job.
+void denoise(SdxlModel& model, Denoising& run);
+
+// A job among others. `failed` is what it threw, which ends its part and no other's.
+struct JointRun {
+  Denoising* denoising = nullptr;
+  std::exception_ptr failed;
+};
+// All passes of several jobs that one UNet makes, as one pass wherever their sizes and words are equally long; each
+// job's latents are the same as alone. Nothing of them may need a UnetCall.
+void denoise_together(SdxlModel& model, std::span<JointRun> runs);
 
 }  // namespace darkroom::engine

@@ -193,6 +193,39 @@ GenerationResult Engine::generate(const GenerationSpec& spec, ProgressSink& prog
   return result;
 }
 
+std::vector<JointOutcome> Engine::generate_together(std::span<const JointJob> jobs) {
+  DR_ASSERT(!jobs.empty());
+  std::vector<std::unique_ptr<StageClock>> clocks;
+  std::vector<JointGeneration> generations;
+  for (const JointJob& job : jobs) {
+    clocks.push_back(std::make_unique<StageClock>(job.progress));
+    clocks.back()->begin("load");
+    generations.push_back({.spec = job.spec, .clock = *clocks.back(), .cancel = job.cancel});
+  }
+  const GenerationSpec& first = jobs.front().spec;
+  const ComputeTypes types = state_->compute_types(first.precision, first.vae_precision);
+  std::vector<JointOutcome> outcomes;
+  {
+    const auto files = state_->files_for(first);
+    const JobModels models = state_->models_for(first, types);
+    const AdapterReport adapters = models.base->adapters.wear(models.base->adapted_networks(), first.loras,
+                                                              {.threads = state_->threads, .before_each = [] {}});
+    outcomes = darkroom::engine::generate_together(models, generations);
+    for (JointOutcome& outcome : outcomes) {
+      auto* result = std::get_if<GenerationResult>(&outcome);
+      if (result == nullptr) continue;
+      result->loaded_loras = adapters.loaded;
+      result->warnings.insert(result->warnings.begin(), adapters.warnings.begin(), adapters.warnings.end());
+      result->device = device();
+      result->compute_type = to_string(types.model);
+    }
+  }
+  // What the jobs needed must not stay while another size is worked on.
+  state_->cache.trim();
+  state_->backend->trim();
+  return outcomes;
+}
+
 // A picture of the client's, without its transparency, made larger.
 GenerationResult Engine::State::enlarge(const GenerationSpec& spec, ProgressSink& progress, const CancelToken& cancel) {
   const ComputeTypes types = compute_types(spec.precision, spec.vae_precision);
@@ -267,6 +300,21 @@ std::uint64_t Engine::predict_bytes(const GenerationSpec& spec) const {
 }
 
 std::string Engine::device() const { return std::string(state_->backend->name()); }
+
+bool can_share_passes(const GenerationSpec& a, const GenerationSpec& b) {
+  // Second passes and ControlNets would be worked on alone, one behind the other: better as jobs of their own.
+  const auto is_plain = [](const GenerationSpec& spec) {
+    return !only_enlarges(spec) && !spec.refiner && !spec.hires && !spec.upscale && !spec.freeu &&
+           spec.controlnets.empty() && !(spec.pag_scale > 0.0F);
+  };
+  const auto same_lora = [](const LoraUse& x, const LoraUse& y) {
+    return x.model == y.model && x.unet_weight == y.unet_weight && x.text_encoder_weight == y.text_encoder_weight;
+  };
+  return is_plain(a) && is_plain(b) && a.model == b.model && a.vae == b.vae && a.precision == b.precision &&
+         a.vae_precision == b.vae_precision && a.width > 0 && a.height > 0 && a.width == b.width &&
+         a.height == b.height && a.tile_x == b.tile_x && a.tile_y == b.tile_y &&
+         std::ranges::equal(a.loras, b.loras, same_lora);
+}
 
 Result<Size> picture_size(const ImageSource& source) {
   return read_picture(source).map(

@@ -3,11 +3,13 @@
 
 #include <atomic>
 #include <cstdint>
+#include <exception>
 #include <filesystem>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "base/error.h"
@@ -78,6 +80,20 @@ struct GenerationResult {
   std::vector<Image> control_maps;  // RGB, one a ControlNet: its picture as preprocessed
 };
 
+// A job that shares its passes with others. All that is given by reference outlives the call.
+struct JointJob {
+  const GenerationSpec& spec;  // paths in it are resolved
+  ProgressSink& progress;
+  const CancelToken& cancel;
+};
+
+// What came of it: pictures, or what it threw.
+using JointOutcome = std::variant<GenerationResult, std::exception_ptr>;
+
+// Whether two jobs can share passes: they ask for the same models, adapters, types and size, and for nothing that a
+// pass must know of one row and not of another. Paths in both are resolved.
+bool can_share_passes(const GenerationSpec& a, const GenerationSpec& b);
+
 struct EngineOptions {
   std::string device = "cpu";     // or "ref"
   int threads = 0;                // 0: one a core
@@ -102,6 +118,9 @@ class Engine {
 
   // Paths in `spec` are resolved. Throws Failure.
   GenerationResult generate(const GenerationSpec& spec, ProgressSink& progress, const CancelToken& cancel);
+  // Jobs of which each can share passes with the first. Their pictures are the same bytes as alone; one that fails or
+  // is cancelled ends alone. Throws Failure if the models, which all of them need, cannot be had.
+  std::vector<JointOutcome> generate_together(std::span<const JointJob> jobs);
 
   // Lays a model out, so that the next job finds it. A LoRA or a textual inversion is opened, checked and read; what it
   // changes shows when a job binds it to its model. Throws Failure.

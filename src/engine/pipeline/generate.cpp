@@ -1,6 +1,7 @@
 #include "engine/pipeline/generate.h"
 
 #include <cmath>
+#include <new>
 #include <optional>
 
 #include <nlohmann/json.hpp>
@@ -81,6 +82,10 @@ class Generation {
         size_{.width = spec.width, .height = spec.height} {}
 
   GenerationResult run();
+  // The same in three parts, for a job whose first pass is shared: between them somebody denoises first_run().
+  void begin();
+  Denoising& first_run() { return *first_denoising_; }
+  GenerationResult finish();
 
  private:
   // One model's run over a part of a schedule.
@@ -99,11 +104,12 @@ class Generation {
   Run start_run(SdxlModel& model, int steps);
   Conditioning conditioning_for(const SdxlModel& model);
 
-  void first_pass();
+  void begin_first_pass();
   void second_pass();
   void refine();
   void decode();
   void upscale_results();
+  Denoising denoising_of(const Run& run);
   void denoise_run(const Run& run);
 
   bool repaints() const;
@@ -133,10 +139,18 @@ class Generation {
   std::optional<PictureNoise> noise_;  // of this size
   std::vector<float> latents_;         // [N, h, w, 4]
   std::optional<Repaint> repaint_;     // of this size
+  std::optional<Run> first_run_;
+  std::optional<Denoising> first_denoising_;
   GenerationResult result_;
 };
 
 GenerationResult Generation::run() {
+  begin();
+  denoise(*models_.base, *first_denoising_);
+  return finish();
+}
+
+void Generation::begin() {
   check();
   models_.vae->network.wrap = models_.base->unet_network->wrap = wrap();
   if (models_.refiner) models_.refiner->unet_network->wrap = wrap();
@@ -145,7 +159,12 @@ GenerationResult Generation::run() {
   sources_ = read_source_pictures(spec_);
   controls_ = read_controls(spec_, models_.controlnets);
   // 2. Noise, or a picture with noise added, becomes latents of what the words say.
-  first_pass();
+  begin_first_pass();
+}
+
+GenerationResult Generation::finish() {
+  first_denoising_.reset();  // what it holds for all passes is not needed any more
+  first_run_.reset();
   // 3. The same, larger.
   if (spec_.hires) second_pass();
   // 4. A second model finishes them, or goes over them again.
@@ -231,26 +250,31 @@ Conditioning Generation::conditioning_for(const SdxlModel& model) {
   return conditioning;
 }
 
-void Generation::denoise_run(const Run& run) {
+Denoising Generation::denoising_of(const Run& run) {
   const bool is_base = &run.model == models_.base.get();
-  denoise(run.model,
-          {.scheduler = *run.scheduler,
-           .passes = run.passes,
-           .rows = rows_for(run.model),
-           .conditioning = run.conditioning,
-           .guidance = guidance(),
-           .shape = run.shape,
-           .controls = is_base ? std::span<const Control>(controls_) : std::span<const Control>(),
-           .guess_mode = spec_.guess_mode,
-           // The first pass refuses pictures of another size; what it took fits a larger pass too.
-           .resize_mode = size_.width == spec_.width ? spec_.resize_mode : ResizeMode::stretch,
-           .repaint = repaint_ ? &*repaint_ : nullptr,
-           .freeu = is_base && spec_.freeu ? &*spec_.freeu : nullptr},
-          latents_, *noise_, clock_.progress(), cancel_);
+  return Denoising(run.model,
+                   {.scheduler = *run.scheduler,
+                    .passes = run.passes,
+                    .rows = rows_for(run.model),
+                    .conditioning = run.conditioning,
+                    .guidance = guidance(),
+                    .shape = run.shape,
+                    .controls = is_base ? std::span<const Control>(controls_) : std::span<const Control>(),
+                    .guess_mode = spec_.guess_mode,
+                    // The first pass refuses pictures of another size; what it took fits a larger pass too.
+                    .resize_mode = size_.width == spec_.width ? spec_.resize_mode : ResizeMode::stretch,
+                    .repaint = repaint_ ? &*repaint_ : nullptr,
+                    .freeu = is_base && spec_.freeu ? &*spec_.freeu : nullptr},
+                   latents_, *noise_, clock_.progress(), cancel_);
 }
 
-void Generation::first_pass() {
-  Run run = start_run(*models_.base, spec_.steps);
+void Generation::denoise_run(const Run& run) {
+  Denoising denoising = denoising_of(run);
+  denoise(run.model, denoising);
+}
+
+void Generation::begin_first_pass() {
+  Run& run = first_run_.emplace(start_run(*models_.base, spec_.steps));
   // A refiner takes over from the last pass of the base.
   if (models_.refiner && !spec_.hires)
     run.passes = steps_between(*run.scheduler, std::nullopt, spec_.refiner->switch_at);
@@ -267,7 +291,7 @@ void Generation::first_pass() {
     for (float& value : latents_) value *= run.scheduler->init_noise_sigma();
   }
   clock_.begin("denoise");
-  denoise_run(run);
+  first_denoising_.emplace(denoising_of(run));
 }
 
 void Generation::second_pass() {
@@ -483,6 +507,42 @@ void StageClock::end() {
 GenerationResult generate(const JobModels& models, const GenerationSpec& spec, StageClock& clock,
                           const CancelToken& cancel) {
   return Generation(models, spec, clock, cancel).run();
+}
+
+std::vector<JointOutcome> generate_together(const JobModels& models, std::span<JointGeneration> jobs) {
+  std::vector<JointOutcome> outcomes(jobs.size());
+  std::vector<std::unique_ptr<Generation>> generations;
+  std::vector<JointRun> runs;
+  std::vector<std::size_t> job_of_run;
+  const auto guarded = [&](std::size_t job, const auto& work) {
+    try {
+      work();
+    } catch (const Failure&) {
+      outcomes[job] = std::current_exception();
+    } catch (const std::bad_alloc&) {
+      outcomes[job] = std::current_exception();
+    }
+  };
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
+    auto& [spec, clock, cancel] = jobs[i];
+    generations.push_back(std::make_unique<Generation>(models, spec, clock, cancel));
+    guarded(i, [&] {
+      generations[i]->begin();
+      runs.push_back({.denoising = &generations[i]->first_run(), .failed = nullptr});
+      job_of_run.push_back(i);
+    });
+  }
+  denoise_together(*models.base, runs);
+  for (std::size_t run = 0; run < runs.size(); ++run) {
+    const std::size_t job = job_of_run[run];
+    if (runs[run].failed) {
+      outcomes[job] = runs[run].failed;
+    } else {
+      guarded(job, [&] { outcomes[job] = generations[job]->finish(); });
+    }
+    generations[job].reset();
+  }
+  return outcomes;
 }
 
 }  // namespace darkroom::engine

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -42,5 +43,14 @@ struct JobModels {
 
 GenerationResult generate(const JobModels& models, const GenerationSpec& spec, StageClock& clock,
                           const CancelToken& cancel);
+
+// A job among those that share the passes of its first run. All of them ask for what JobModels holds.
+struct JointGeneration {
+  const GenerationSpec& spec;
+  StageClock& clock;
+  const CancelToken& cancel;
+};
+// Each job's pictures are the same as alone, and what one throws ends no other.
+std::vector<JointOutcome> generate_together(const JobModels& models, std::span<JointGeneration> jobs);
 
 }  // namespace darkroom::engine

@@ -170,41 +170,52 @@ void Dispatcher::dispatch(SteadyTime now) {
     if (!model) continue;
     const std::vector<std::string>& warm = scheduling.workers[worker].warm;
     const bool cold = std::find(warm.begin(), warm.end(), *model) == warm.end();
-    if (start_job(worker, *model, cold, now)) scheduling.workers = pool_.sights(now);
+    const int most = batch_for(scheduling, *model, options_.batch);
+    if (start_jobs({.worker = worker, .model = *model, .cold = cold, .most = most}, now)) {
+      scheduling.workers = pool_.sights(now);
+    }
   }
 }
 
-bool Dispatcher::start_job(std::size_t worker, const std::string& model, bool cold, SteadyTime now) {
-  const WallTime wall_now = WallTime::clock::now();
-  Result<std::optional<Claim>> claim =
-      store_.claim({.model = model, .node = options_.node, .worker = static_cast<int>(worker), .now = wall_now});
-  if (!claim) {
-    options_.log(LogLevel::error, claim.error().message);
+bool Dispatcher::start_jobs(const Start& start, SteadyTime now) {
+  Result<std::vector<Claim>> claims = store_.claim({.model = start.model,
+                                                    .node = options_.node,
+                                                    .worker = static_cast<int>(start.worker),
+                                                    .most = start.most,
+                                                    .now = WallTime::clock::now()});
+  if (!claims) {
+    options_.log(LogLevel::error, claims.error().message);
     return false;
   }
   positions_changed_ = true;
-  if (!*claim) return false;
-  JobView& job = (*claim)->job;
+  if (claims->empty()) return false;
+  std::vector<PoolJob> jobs;
+  std::vector<std::string> ids;
+  for (Claim& claim : *claims) {
+    ids.push_back(claim.job.id);
+    jobs.push_back(begin(std::move(claim), start.cold && jobs.empty(), now));
+  }
+  pool_.run(start.worker, std::move(jobs), now);
+  next_renewal_ = now + kRenewalPause;
+  for (const std::string& id : ids) publish(id, JobEventKind::started);
+  return true;
+}
+
+// Notes the job as running.
+PoolJob Dispatcher::begin(Claim claim, bool cold, SteadyTime now) {
+  auto& [job, spec] = claim;
   const std::string request_id = fmt::format("{}-{}", job.id, job.attempt);
-  GenerationSpec spec = (*claim)->spec;
+  PoolJob pool_job{
+      .request_id = request_id, .model = job.model, .request = {.spec = spec, .job = job.options, .warnings = {}}};
   const std::string_view extension = spec.output.format == ImageFormat::jpeg ? "jpg" : name_of(spec.output.format);
-  spec.output.path = fmt::format("{}/picture.{}", request_id, extension);
+  pool_job.request.spec.output.path = fmt::format("{}/picture.{}", request_id, extension);
   live_.set(job.id, job.attempt, {});
   if (job.attempt == 1) {
     const std::lock_guard lock(mutex_);
-    tally_.queue_wait.add(std::chrono::duration<double>(wall_now - job.created).count());
+    tally_.queue_wait.add(std::chrono::duration<double>(*job.started - job.created).count());
   }
-  pool_.run(worker,
-            {.request_id = request_id,
-             .model = model,
-             .request = {.spec = std::move(spec), .job = job.options, .warnings = {}}},
-            now);
-  const std::string id = job.id;
-  running_.emplace(request_id,
-                   Running{.job = std::move(job), .spec = std::move((*claim)->spec), .started = now, .cold = cold});
-  next_renewal_ = now + kRenewalPause;
-  publish(id, JobEventKind::started);
-  return true;
+  running_.emplace(request_id, Running{.job = std::move(job), .spec = std::move(spec), .started = now, .cold = cold});
+  return pool_job;
 }
 
 // --- What workers tell ---
@@ -261,6 +272,9 @@ void Dispatcher::on_loss(const std::string& request_id, Loss loss, const std::st
       ++tally_.crashes;
     }
     return save(GivingBack{.job = job.id, .attempt = job.attempt, .crash = cause, .now = now});
+  }
+  if (loss == Loss::disturbed) {
+    return save(GivingBack{.job = job.id, .attempt = job.attempt, .crash = {}, .now = now});
   }
   const bool cancelled = loss == Loss::cancelled;
   Ending ending{.job = job.id, .attempt = job.attempt, .now = now};

@@ -26,6 +26,7 @@ namespace darkroom {
 
 struct DispatcherOptions {
   PoolOptions pool;
+  int batch = 1;                  // jobs that a worker does at once
   std::string node;               // this process, among those that share the store
   std::filesystem::path spool;    // where workers write
   std::filesystem::path outputs;  // where save_path lies
@@ -70,7 +71,14 @@ class Dispatcher final : private PoolListener {
   SteadyTime next_due() const;
 
   void dispatch(SteadyTime now);
-  bool start_job(std::size_t worker, const std::string& model, bool cold, SteadyTime now);
+  struct Start {
+    std::size_t worker = 0;
+    std::string model;
+    bool cold = false;
+    int most = 1;  // jobs
+  };
+  bool start_jobs(const Start& start, SteadyTime now);
+  PoolJob begin(Claim claim, bool cold, SteadyTime now);
   void save(Saving saving);
   bool try_save(const Saving& saving);
   bool save_ending(const Ending& ending);

@@ -29,10 +29,15 @@ std::string fingerprint_of(const Submission& submission) {
 }
 
 std::string batch_class_of(const GenerationSpec& spec) {
+  const bool alone = only_enlarges(spec) || spec.width == 0 || spec.height == 0 || spec.refiner || spec.hires ||
+                     spec.upscale || spec.freeu || spec.pag_scale > 0.0F || !spec.controlnets.empty();
+  if (alone) return "";
   std::string networks =
-      fmt::format("{}\n{}\n{}x{}\n{}\n{}\n{}", spec.model, spec.vae, spec.width, spec.height, name_of(spec.precision),
-                  name_of(spec.vae_precision), spec.refiner ? spec.refiner->model : "");
-  for (const ControlNetUse& use : spec.controlnets) networks += fmt::format("\n{}\n{}", use.model, use.type);
+      fmt::format("{}\n{}\n{}x{}\n{}\n{}\n{}{}", spec.model, spec.vae, spec.width, spec.height, name_of(spec.precision),
+                  name_of(spec.vae_precision), spec.tile_x ? "x" : "", spec.tile_y ? "y" : "");
+  for (const LoraUse& lora : spec.loras) {
+    networks += fmt::format("\n{}\n{} {}", lora.model, lora.unet_weight, lora.text_encoder_weight);
+  }
   return to_hex(sha256(networks).substr(0, kClassDigits));
 }
 

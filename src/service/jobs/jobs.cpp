@@ -176,6 +176,7 @@ DispatcherOptions Jobs::Service::dispatcher_options() const {
                .first_restart = options_.first_restart,
                .last_restart = seconds(config.restart),
                .grace = options_.grace},
+      .batch = options_.batch,
       .node = node_,
       .spool = spool,
       .outputs = options_.outputs,

@@ -30,6 +30,7 @@ struct JobsOptions {
   std::filesystem::path worker;                  // the program
   std::vector<std::string> worker_arguments;     // settings for it; --outputs is ours
   std::uint64_t worker_line_bytes = 64'000'000;  // WorkerConfig::line_bytes
+  int batch = 1;                                 // WorkerConfig::batch, at most its queue
   // Diagnostics, one line each, from any thread.
   std::function<void(LogLevel, const std::string&)> log;
   // The secret of Webhook::secret_id; nothing: it exists no more, and the message goes unsigned.

@@ -52,6 +52,15 @@ std::optional<std::string> most_behind(const Scheduling& scheduling) {
 
 }  // namespace
 
+int batch_for(const Scheduling& scheduling, const std::string& model, int most) {
+  const auto queue = std::find_if(scheduling.queues.begin(), scheduling.queues.end(),
+                                  [&](const ModelQueue& one) { return one.model == model; });
+  const auto idle = static_cast<int>(std::count_if(scheduling.workers.begin(), scheduling.workers.end(),
+                                                   [](const WorkerSight& sight) { return sight.idle; }));
+  if (queue == scheduling.queues.end() || idle == 0) return 1;
+  return std::clamp((queue->jobs + idle - 1) / idle, 1, most);
+}
+
 std::optional<std::string> choose_model(const Scheduling& scheduling, std::size_t worker) {
   const std::vector<ModelQueue>& queues = scheduling.queues;
   const WorkerSight& self = scheduling.workers[worker];

@@ -27,6 +27,10 @@ struct Scheduling {
   double load_seconds = 0.0;  // that loading a model takes, as measured
 };
 
+// How many jobs of the model a worker takes at once: an even share of those that wait, while others are idle too, and
+// never more than `most`.
+int batch_for(const Scheduling& scheduling, const std::string& model, int most);
+
 // The model for the worker with this index.
 std::optional<std::string> choose_model(const Scheduling& scheduling, std::size_t worker);
 

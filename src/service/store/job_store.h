@@ -24,7 +24,7 @@ struct Admission {
   Submission submission;
   std::string id;
   std::string fingerprint;
-  std::string batch_class;     // equal: may share passes
+  std::string batch_class;     // equal: can share passes; "": with none
   double cost = 0.0;           // predicted, in any unit that is the same for all jobs
   std::size_t max_queued = 0;  // jobs that may wait, this one included
   WallTime now;
@@ -48,6 +48,7 @@ struct ClaimRequest {
   std::string model;
   std::string node;
   int worker = 0;
+  int most = 1;  // jobs, of one batch class
   WallTime now;
 };
 
@@ -142,9 +143,10 @@ class JobStore {
   virtual Result<Admitted> admit(const Admission& admission) = 0;
   // One entry a model that has jobs queued, by (band, start tag).
   virtual Result<std::vector<ModelQueue>> queues() = 0;
-  // The first job of the model by (band, start tag), running now with attempt + 1; the node's lease is renewed. Nothing
-  // if none waits. A job whose spec cannot be read any more ends as failed, and the next is taken.
-  virtual Result<std::optional<Claim>> claim(const ClaimRequest& request) = 0;
+  // The first job of the model by (band, start tag) and the next of its batch class, running now with attempt + 1; the
+  // node's lease is renewed. None if none waits. A job that took a worker with it is claimed alone. One whose spec
+  // cannot be read any more ends as failed, and others are taken.
+  virtual Result<std::vector<Claim>> claim(const ClaimRequest& request) = 0;
   // Nothing but this node may touch its running jobs until `now` + kLease.
   virtual Result<void> renew(const std::string& node, WallTime now) = 0;
   // Result, pictures, usage and webhook at once, if the job runs in this attempt; only the first has any effect.

@@ -20,7 +20,7 @@ class SqliteStore final : public JobStore {
 
   Result<Admitted> admit(const Admission& admission) override;
   Result<std::vector<ModelQueue>> queues() override;
-  Result<std::optional<Claim>> claim(const ClaimRequest& request) override;
+  Result<std::vector<Claim>> claim(const ClaimRequest& request) override;
   Result<void> renew(const std::string& node, WallTime now) override;
   Result<Finish> finish(const Ending& ending) override;
   Result<GivenBack> give_back(const GivingBack& giving_back) override;
@@ -49,8 +49,9 @@ class SqliteStore final : public JobStore {
   double virtual_now();
   double advance_flow(const Caller& caller, Priority priority, double span);
   void insert_job(const Admission& admission, double start_tag, double span, const std::string& spec);
-  std::optional<std::string> claim_row(const ClaimRequest& request);
+  std::vector<std::string> claim_rows(const ClaimRequest& request);
   Result<void> check_allowance(const Submission& submission);
+  void set_lease(std::string_view node, WallTime now);
   void shift_backlog(std::string_view model, int jobs, double cost);
   void queue_again(std::string_view job);
   bool end(const Ending& ending, JobStatus from);

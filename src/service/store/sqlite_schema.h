@@ -6,7 +6,7 @@
 
 namespace darkroom {
 
-inline constexpr std::array<const char*, 1> kMigrations = {R"sql(
+inline constexpr std::array<const char*, 2> kMigrations = {R"sql(
 -- Narrow and hot: what is looked at to choose, count and finish.
 CREATE TABLE jobs (
   id           TEXT PRIMARY KEY,
@@ -128,6 +128,10 @@ CREATE TABLE measures (
   name  TEXT PRIMARY KEY,
   value DOUBLE PRECISION NOT NULL
 );
+)sql",
+                                                           R"sql(
+-- Of which those can be worked on together that have one class and took no worker with them.
+CREATE INDEX jobs_by_class ON jobs (batch_class, band, start_tag, id) WHERE state = 'queued' AND crashes = 0;
 )sql"};
 
 }  // namespace darkroom

@@ -13,11 +13,20 @@ inline constexpr char kQueuesSql[] = R"sql(
     b.jobs, b.cost
   FROM backlogs b)sql";
 
+// The first job of a model, and with it the next of its class, the first included; those that took a worker with them
+// are in no such company.
 inline constexpr char kClaimSql[] = R"sql(
-  UPDATE jobs SET state = 'running', attempt = attempt + 1, owner_node = ?, owner_worker = ?, started = ?
-  WHERE id = (SELECT id FROM jobs WHERE state = 'queued' AND model = ? ORDER BY band, start_tag, id LIMIT 1)
-    AND state = 'queued'
-  RETURNING id, cost)sql";
+  WITH first AS (SELECT id, batch_class, crashes FROM jobs WHERE state = 'queued' AND model = ?4
+                 ORDER BY band, start_tag, id LIMIT 1)
+  UPDATE jobs SET state = 'running', attempt = attempt + 1, owner_node = ?1, owner_worker = ?2, started = ?3
+  WHERE state = 'queued' AND id IN (
+    SELECT id FROM first
+    UNION ALL
+    SELECT id FROM (
+      SELECT id FROM jobs WHERE state = 'queued' AND crashes = 0 AND model = ?4
+        AND batch_class = (SELECT batch_class FROM first WHERE crashes = 0 AND batch_class <> '')
+      ORDER BY band, start_tag, id LIMIT ?5))
+  RETURNING id, cost, band, start_tag)sql";
 
 inline constexpr char kVirtualNowSql[] = R"sql(
   SELECT COALESCE(

@@ -156,48 +156,65 @@ Result<std::vector<ModelQueue>> SqliteStore::queues() {
   });
 }
 
-std::optional<std::string> SqliteStore::claim_row(const ClaimRequest& request) {
-  std::string job;
+// Jobs that run now, in their order.
+std::vector<std::string> SqliteStore::claim_rows(const ClaimRequest& request) {
+  struct Row {
+    std::int64_t band = 0;
+    double start_tag = 0.0;
+    std::string id;
+    auto operator<=>(const Row&) const = default;
+  };
+  std::vector<Row> rows;
   double cost = 0.0;
   {
-    Query row(db_, kClaimSql, request.node, request.worker, to_column(request.now), request.model);
-    if (!row.next()) return std::nullopt;
-    job = row.text(0);
-    cost = row.real(1);
-    row.run();
+    Query row(db_, kClaimSql, request.node, request.worker, to_column(request.now), request.model, request.most);
+    while (row.next()) {
+      rows.push_back({.band = row.integer(2), .start_tag = row.real(3), .id = row.text(0)});
+      cost += row.real(1);
+    }
   }
-  shift_backlog(request.model, -1, -cost);
-  return job;
+  if (!rows.empty()) shift_backlog(request.model, -static_cast<int>(rows.size()), -cost);
+  std::sort(rows.begin(), rows.end());
+  std::vector<std::string> jobs;
+  for (Row& row : rows) jobs.push_back(std::move(row.id));
+  return jobs;
 }
 
-Result<std::optional<Claim>> SqliteStore::claim(const ClaimRequest& request) {
-  return database_->transact([&]() -> Result<std::optional<Claim>> {
-    while (const std::optional<std::string> job = claim_row(request)) {
-      std::optional<JobView> view = find_job(db_, *job);
-      DR_ASSERT(view.has_value());
-      Result<StoredRequest> stored = find_request(db_, *job);
-      if (stored) {
-        Query(db_,
-              "INSERT INTO nodes (id, lease_until) VALUES (?, ?) "
-              "ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until",
-              request.node, to_column(request.now + kLease))
-            .run();
-        return Claim{std::move(*view), std::move(stored->spec)};
+Result<std::vector<Claim>> SqliteStore::claim(const ClaimRequest& request) {
+  DR_ASSERT(request.most > 0);
+  return database_->transact([&]() -> Result<std::vector<Claim>> {
+    std::vector<Claim> claims;
+    while (claims.empty()) {
+      const std::vector<std::string> jobs = claim_rows(request);
+      if (jobs.empty()) return claims;
+      for (const std::string& job : jobs) {
+        std::optional<JobView> view = find_job(db_, job);
+        DR_ASSERT(view.has_value());
+        Result<StoredRequest> stored = find_request(db_, job);
+        if (stored) {
+          claims.push_back({std::move(*view), std::move(stored->spec)});
+          continue;
+        }
+        end({.job = job, .attempt = view->attempt, .failure = Refusal{stored.error(), {}}, .now = request.now},
+            JobStatus::running);
       }
-      end({.job = *job, .attempt = view->attempt, .failure = Refusal{stored.error(), {}}, .now = request.now},
-          JobStatus::running);
     }
-    return std::nullopt;
+    set_lease(request.node, request.now);
+    return claims;
   });
+}
+
+void SqliteStore::set_lease(std::string_view node, WallTime now) {
+  Query(db_,
+        "INSERT INTO nodes (id, lease_until) VALUES (?, ?) "
+        "ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until",
+        node, to_column(now + kLease))
+      .run();
 }
 
 Result<void> SqliteStore::renew(const std::string& node, WallTime now) {
   return database_->transact([&]() -> Result<void> {
-    Query(db_,
-          "INSERT INTO nodes (id, lease_until) VALUES (?, ?) "
-          "ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until",
-          node, to_column(now + kLease))
-        .run();
+    set_lease(node, now);
     return {};
   });
 }

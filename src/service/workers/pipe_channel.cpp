@@ -59,12 +59,12 @@ class PipeChannel final : public WorkerChannel {
     thread_.join();
   }
 
-  void send(const Request& request) override {
-    std::string line = encode(request);
-    line += '\n';
+  void send(const std::vector<Request>& requests) override {
+    std::string lines;
+    for (const Request& request : requests) lines += encode(request) + '\n';
     {
       const std::lock_guard lock(mutex_);
-      outgoing_.push_back(std::move(line));
+      outgoing_.push_back(std::move(lines));
     }
     wake();
   }

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "base/error.h"
 #include "base/subprocess.h"
@@ -30,7 +31,8 @@ class WorkerChannel {
   // Ends the worker, if it still lives, at once.
   virtual ~WorkerChannel() = default;
 
-  virtual void send(const Request& request) = 0;
+  // In this order and, if they are small, at once.
+  virtual void send(const std::vector<Request>& requests) = 0;
   // Nothing more will be sent: it may finish what it has, and go.
   virtual void close() = 0;
   virtual void terminate() = 0;  // it should go now

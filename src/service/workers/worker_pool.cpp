@@ -30,7 +30,7 @@ struct WorkerPool::Slot {
   WorkerState state = WorkerState::waiting;
   std::unique_ptr<WorkerChannel> channel;  // unless waiting
   WorkerStats stats;
-  std::optional<Running> running;
+  std::vector<Running> running;  // more than one: they share passes
   std::vector<std::string> warm;
   std::optional<SteadyTime> last_load;
   std::map<std::string, Answer> questions;  // by request id
@@ -41,8 +41,19 @@ struct WorkerPool::Slot {
   int deaths = 0;  // since it last did a job
   SteadyTime due;  // while waiting: the next start; while stopping: the kill
   bool killed = false;
-  std::optional<Loss> loss;  // while stopping: what it means for its job
-  std::string why;           // while stopping
+  Blame blame;      // while stopping
+  std::string why;  // while stopping
+
+  Running* find(const std::string& request_id) {
+    const auto found =
+        std::find_if(running.begin(), running.end(), [&](const Running& job) { return job.request_id == request_id; });
+    return found == running.end() ? nullptr : &*found;
+  }
+  // What its end means for a job.
+  Loss loss_of(const Running& job) const {
+    if (blame.request_id.empty() || blame.request_id == job.request_id) return blame.loss;
+    return Loss::disturbed;
+  }
 };
 
 WorkerPool::WorkerPool(PoolOptions options, PoolListener& listener, Post post)
@@ -63,7 +74,7 @@ void WorkerPool::start(Slot& slot, SteadyTime now) {
   slot.last_asked = now;
   slot.missed = 0;
   slot.killed = false;
-  slot.loss.reset();
+  slot.blame = {};
   slot.why.clear();
   Result<std::unique_ptr<WorkerChannel>> channel = options_.start(
       [this, index = slot.index](WorkerArrival what) { post_({.worker = index, .what = std::move(what)}); });
@@ -94,15 +105,15 @@ void WorkerPool::on_end(Slot& slot, const ExitStatus& status, SteadyTime now) {
     log(slot, LogLevel::warning, "ended: " + cause);
   }
   for (auto& [id, answer] : std::exchange(slot.questions, {})) answer(fail(ErrorCode::worker_lost, "{}", cause));
-  if (const auto running = std::exchange(slot.running, std::nullopt); running && !stopping_) {
-    listener_.on_loss(running->request_id, slot.loss.value_or(Loss::crashed), cause);
+  for (const Slot::Running& job : std::exchange(slot.running, {})) {
+    if (!stopping_) listener_.on_loss(job.request_id, slot.loss_of(job), cause);
   }
 }
 
-void WorkerPool::end_worker(Slot& slot, std::optional<Loss> loss, std::string why, SteadyTime now) {
+void WorkerPool::end_worker(Slot& slot, const Blame& blame, std::string why, SteadyTime now) {
   log(slot, LogLevel::warning, "is stopped: " + why);
   slot.state = WorkerState::stopping;
-  slot.loss = loss;
+  slot.blame = blame;
   slot.why = std::move(why);
   slot.due = now + options_.grace;
   slot.channel->terminate();
@@ -113,7 +124,7 @@ void WorkerPool::stop(SteadyTime now) {
   for (const std::unique_ptr<Slot>& slot : slots_) {
     if (!slot->channel) continue;
     slot->channel->close();
-    if (slot->running) slot->channel->terminate();
+    if (!slot->running.empty()) slot->channel->terminate();
     slot->state = WorkerState::stopping;
     slot->due = now + options_.grace;
   }
@@ -139,20 +150,21 @@ void WorkerPool::watch(Slot& slot, SteadyTime now) {
       return;
     case WorkerState::starting:
       if (now - slot.started < options_.patience) return;
-      end_worker(slot, std::nullopt, fmt::format("not ready after {:.0f} s", seconds(options_.patience)), now);
+      end_worker(slot, {}, fmt::format("not ready after {:.0f} s", seconds(options_.patience)), now);
       return;
     case WorkerState::idle:
     case WorkerState::busy:
       break;
   }
-  if (slot.running && now >= slot.running->deadline) {
-    const Loss loss = slot.running->loss;
-    const char* const reason = loss == Loss::cancelled ? "that was cancelled" : "whose time was over";
-    end_worker(slot, loss,
+  const auto late = std::find_if(slot.running.begin(), slot.running.end(),
+                                 [&](const Slot::Running& job) { return now >= job.deadline; });
+  if (late != slot.running.end()) {
+    const char* const reason = late->loss == Loss::cancelled ? "that was cancelled" : "whose time was over";
+    end_worker(slot, {.request_id = late->request_id, .loss = late->loss},
                fmt::format("it did not give up a job {} within {:.0f} s", reason, seconds(options_.patience)), now);
   } else if (now - slot.last_asked >= options_.heartbeat) {
     if (slot.missed >= kMissedHeartbeats) {
-      end_worker(slot, Loss::crashed,
+      end_worker(slot, {},
                  fmt::format("it answered nothing for {:.0f} s", seconds(options_.heartbeat * kMissedHeartbeats)), now);
     } else {
       ask_status(slot, now);
@@ -176,7 +188,7 @@ SteadyTime WorkerPool::next_due() const {
       case WorkerState::idle:
       case WorkerState::busy:
         next = std::min(next, slot->last_asked + options_.heartbeat);
-        if (slot->running) next = std::min(next, slot->running->deadline);
+        for (const Slot::Running& job : slot->running) next = std::min(next, job.deadline);
         break;
     }
   }
@@ -200,7 +212,7 @@ void WorkerPool::note_status(Slot& slot, const Status& status) {
   const auto checkpoints = static_cast<std::size_t>(
       std::count_if(status.loaded_models.begin(), status.loaded_models.end(),
                     [](const LoadedModelStatus& model) { return model.kind == name_of(ModelRole::checkpoint); }));
-  if (!slot.running && slot.warm.size() > checkpoints) slot.warm.resize(checkpoints);
+  if (slot.running.empty() && slot.warm.size() > checkpoints) slot.warm.resize(checkpoints);
 }
 
 // --- Arrivals ---
@@ -225,7 +237,7 @@ void WorkerPool::on_message(Slot& slot, WorkerMessage message, SteadyTime now) {
 }
 
 void WorkerPool::on_event(Slot& slot, const Event& event) {
-  const bool of_job = slot.running && slot.running->request_id == event.request_id;
+  Slot::Running* const job = slot.find(event.request_id);
   std::visit(Overloaded{[&](const Ready& ready) {
                           if (slot.state != WorkerState::starting) return;
                           slot.state = WorkerState::idle;
@@ -233,8 +245,8 @@ void WorkerPool::on_event(Slot& slot, const Event& event) {
                           slot.stats.device = ready.device;
                         },
                         [&](const Progress& progress) {
-                          if (!of_job) return;
-                          if (progress.stage != "load") slot.running->loading = false;
+                          if (job == nullptr) return;
+                          if (progress.stage != "load") job->loading = false;
                           listener_.on_progress(event.request_id, progress);
                         },
                         [&](const Log& entry) { log(slot, entry.level, entry.message); }},
@@ -249,7 +261,8 @@ void WorkerPool::on_response(Slot& slot, Response response, SteadyTime now) {
                             : Result<ResponseData>(std::move(response.data)));
     return;
   }
-  if (!slot.running || slot.running->request_id != response.request_id) {
+  const Slot::Running* const job = slot.find(response.request_id);
+  if (job == nullptr) {
     log(slot, LogLevel::warning, fmt::format("answered \"{}\", which nobody waits for", response.request_id));
     return;
   }
@@ -257,16 +270,18 @@ void WorkerPool::on_response(Slot& slot, Response response, SteadyTime now) {
   if (slot.state == WorkerState::stopping && response.refusal && response.refusal->error.code == ErrorCode::cancelled) {
     return;
   }
-  const Slot::Running running = std::move(*std::exchange(slot.running, std::nullopt));
-  if (slot.state == WorkerState::busy) slot.state = WorkerState::idle;
+  const std::string model = job->model;
+  std::erase_if(slot.running, [&](const Slot::Running& one) { return one.request_id == response.request_id; });
+  if (slot.state == WorkerState::busy && slot.running.empty()) slot.state = WorkerState::idle;
   if (!response.refusal) {
     slot.deaths = 0;
-    std::erase(slot.warm, running.model);
-    slot.warm.insert(slot.warm.begin(), running.model);
+    std::erase(slot.warm, model);
+    slot.warm.insert(slot.warm.begin(), model);
     if (slot.warm.size() > kMaxWarm) slot.warm.pop_back();
   }
   if (slot.state == WorkerState::idle) ask_status(slot, now);
-  listener_.on_answer(running.request_id, std::move(response));
+  const std::string request_id = response.request_id;
+  listener_.on_answer(request_id, std::move(response));
 }
 
 // --- Work ---
@@ -274,34 +289,42 @@ void WorkerPool::on_response(Slot& slot, Response response, SteadyTime now) {
 std::vector<WorkerSight> WorkerPool::sights(SteadyTime now) const {
   std::vector<WorkerSight> sights;
   for (const std::unique_ptr<Slot>& slot : slots_) {
-    sights.push_back({.idle = slot->state == WorkerState::idle && !stopping_,
-                      .warm = slot->warm,
-                      .loading = slot->running && slot->running->loading ? slot->running->model : "",
-                      .seconds_since_load = slot->last_load ? seconds(now - *slot->last_load) : 1e9});
+    sights.push_back(
+        {.idle = slot->state == WorkerState::idle && !stopping_,
+         .warm = slot->warm,
+         .loading = !slot->running.empty() && slot->running.front().loading ? slot->running.front().model : "",
+         .seconds_since_load = slot->last_load ? seconds(now - *slot->last_load) : 1e9});
   }
   return sights;
 }
 
-void WorkerPool::run(std::size_t worker, PoolJob job, SteadyTime now) {
+void WorkerPool::run(std::size_t worker, std::vector<PoolJob> jobs, SteadyTime now) {
   Slot& slot = *slots_[worker];
-  DR_ASSERT(slot.state == WorkerState::idle && !slot.running);
-  const bool warm = std::find(slot.warm.begin(), slot.warm.end(), job.model) != slot.warm.end();
+  DR_ASSERT(slot.state == WorkerState::idle && slot.running.empty() && !jobs.empty());
+  const bool warm = std::find(slot.warm.begin(), slot.warm.end(), jobs.front().model) != slot.warm.end();
   if (!warm) slot.last_load = now;
   slot.state = WorkerState::busy;
-  slot.running = Slot::Running{.request_id = job.request_id,
-                               .model = std::move(job.model),
-                               .deadline = now + std::chrono::seconds(job.request.job.timeout) + options_.patience,
-                               .loss = Loss::timed_out,
-                               .loading = !warm};
-  slot.channel->send({.request_id = std::move(job.request_id), .body = std::move(job.request)});
+  std::vector<Request> requests;
+  std::chrono::seconds before(0);  // that the worker may spend on those before, if it does not do all at once
+  for (PoolJob& job : jobs) {
+    before += std::chrono::seconds(job.request.job.timeout);
+    slot.running.push_back({.request_id = job.request_id,
+                            .model = std::move(job.model),
+                            .deadline = now + before + options_.patience,
+                            .loss = Loss::timed_out,
+                            .loading = !warm});
+    requests.push_back({.request_id = std::move(job.request_id), .body = std::move(job.request)});
+  }
+  slot.channel->send(requests);
 }
 
 void WorkerPool::cancel(const std::string& request_id, SteadyTime now) {
   for (const std::unique_ptr<Slot>& slot : slots_) {
-    if (slot->state != WorkerState::busy || slot->running->request_id != request_id) continue;
-    if (slot->running->loss != Loss::cancelled) {
-      slot->running->loss = Loss::cancelled;
-      slot->running->deadline = std::min(slot->running->deadline, now + options_.patience);
+    Slot::Running* const job = slot->state == WorkerState::busy ? slot->find(request_id) : nullptr;
+    if (job == nullptr) continue;
+    if (job->loss != Loss::cancelled) {
+      job->loss = Loss::cancelled;
+      job->deadline = std::min(job->deadline, now + options_.patience);
     }
     send_question(*slot, CancelJob{request_id}, [](const Result<ResponseData>&) {});
   }
@@ -321,7 +344,7 @@ void WorkerPool::ask(RequestBody body, Answer answer) {
 void WorkerPool::send_question(Slot& slot, RequestBody body, Answer answer) {
   std::string id = fmt::format("question-{}", ++questions_);
   slot.questions[id] = std::move(answer);
-  slot.channel->send({.request_id = std::move(id), .body = std::move(body)});
+  slot.channel->send(std::vector<Request>{{.request_id = std::move(id), .body = std::move(body)}});
 }
 
 // --- Looking ---
@@ -338,7 +361,7 @@ std::vector<WorkerStats> WorkerPool::stats() const {
     WorkerStats& one = stats.emplace_back(slot->stats);
     one.state = slot->state;
     one.warm = slot->warm;
-    if (slot->running) one.job = slot->running->request_id;
+    if (!slot->running.empty()) one.job = slot->running.front().request_id;
   }
   return stats;
 }

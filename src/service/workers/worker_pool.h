@@ -23,6 +23,7 @@ enum class Loss : std::uint8_t {
   crashed,    // the worker died by itself, or answered nothing any more and was killed
   timed_out,  // it was killed, since it did not give up a job whose time was over
   cancelled,  // the same of a cancelled job
+  disturbed,  // the worker was killed because of another job that it did at the same time
 };
 
 // What the pool tells about the jobs it was given, by their request ids; from within its own calls.
@@ -87,8 +88,8 @@ class WorkerPool {
   SteadyTime next_due() const;
 
   std::vector<WorkerSight> sights(SteadyTime now) const;
-  // The worker must be idle.
-  void run(std::size_t worker, PoolJob job, SteadyTime now);
+  // One job, or several of one batch class; the worker must be idle.
+  void run(std::size_t worker, std::vector<PoolJob> jobs, SteadyTime now);
   void cancel(const std::string& request_id, SteadyTime now);
   // Asks a worker that is there, an idle one rather than a busy one; error worker_lost if there is none.
   void ask(RequestBody body, Answer answer);
@@ -113,7 +114,12 @@ class WorkerPool {
   void ask_status(Slot& slot, SteadyTime now);
   void send_question(Slot& slot, RequestBody body, Answer answer);
   void note_status(Slot& slot, const Status& status);
-  void end_worker(Slot& slot, std::optional<Loss> loss, std::string why, SteadyTime now);
+  // culprit: the job because of which it has to go, and what that means for it; "": none alone.
+  struct Blame {
+    std::string request_id;
+    Loss loss = Loss::crashed;
+  };
+  void end_worker(Slot& slot, const Blame& blame, std::string why, SteadyTime now);
   void log(const Slot& slot, LogLevel level, const std::string& message);
 
   PoolOptions options_;

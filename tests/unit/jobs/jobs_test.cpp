@@ -259,6 +259,54 @@ TEST_F(JobsTest, AFinishedJobIsRemovedWithItsPictures) {
   EXPECT_EQ(jobs_->get(job).error().code, ErrorCode::not_found);
 }
 
+// --- Batches ---
+
+TEST_F(JobsTest, JobsOfOneClassAreGivenToAWorkerTogether) {
+  options_.batch = 4;
+  start();
+  const std::string first = submit("slow");
+  wait_until([&] { return get(first).status == JobStatus::running; });
+  std::vector<std::string> jobs;
+  for (int i = 0; i < 4; ++i) jobs.push_back(submit("slow"));
+  Submission other = asking("slow");
+  other.spec.width = 512;
+  jobs.push_back(submit(other));
+  wait_until([&] { return get(jobs[3]).attempt == 1; });
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(get(jobs[static_cast<std::size_t>(i)]).started, get(jobs[3]).started) << i;
+  EXPECT_EQ(get(jobs[4]).status, JobStatus::queued);
+  for (const std::string& job : jobs) EXPECT_EQ(end_of(job).status, JobStatus::succeeded);
+  EXPECT_EQ(jobs_->stats().model_loads, 1U);
+}
+
+TEST_F(JobsTest, OneOfABatchIsCancelledAndTheOthersGoOn) {
+  options_.batch = 4;
+  start();
+  const std::string first = submit("slow");
+  wait_until([&] { return get(first).status == JobStatus::running; });
+  std::vector<std::string> jobs;
+  for (int i = 0; i < 3; ++i) jobs.push_back(submit("slow"));
+  wait_until([&] { return get(jobs[2]).attempt == 1; });
+  ASSERT_TRUE(jobs_->cancel(jobs[1]));
+  EXPECT_EQ(end_of(jobs[0]).status, JobStatus::succeeded);
+  EXPECT_EQ(end_of(jobs[1]).status, JobStatus::cancelled);
+  EXPECT_EQ(end_of(jobs[2]).status, JobStatus::succeeded);
+}
+
+TEST_F(JobsTest, APoisonousJobTakesItsBatchWithItOnceAndThenGoesAlone) {
+  options_.batch = 4;
+  start();
+  const std::string first = submit("slow");
+  wait_until([&] { return get(first).status == JobStatus::running; });
+  const std::string before = submit("slow");
+  const std::string poison = submit("exit");
+  const std::string after = submit("slow");
+  EXPECT_EQ(end_of(poison).failure->error.code, ErrorCode::worker_lost);
+  EXPECT_EQ(end_of(before).status, JobStatus::succeeded);
+  EXPECT_EQ(end_of(after).status, JobStatus::succeeded);
+  EXPECT_LE(get(after).crashes, 1);
+  EXPECT_EQ(get(poison).crashes, 2);
+}
+
 TEST_F(JobsTest, ModelsAndSchedulersAreWhatAWorkerSays) {
   start();
   Result<std::vector<ModelEntry>> models = jobs_->models();

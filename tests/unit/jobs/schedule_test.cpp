@@ -58,6 +58,18 @@ TEST(Schedule, ChoosesByTheRule) {
   }
 }
 
+TEST(Schedule, ABatchIsAnEvenShareOfWhatWaits) {
+  ModelQueue waiting = queue("a", 1);
+  waiting.jobs = 7;
+  Scheduling scheduling{.queues = {waiting}, .workers = {worker({"a"})}, .load_seconds = kLoad};
+  EXPECT_EQ(batch_for(scheduling, "a", 4), 4);
+  EXPECT_EQ(batch_for(scheduling, "a", 9), 7);
+  EXPECT_EQ(batch_for(scheduling, "a", 1), 1);
+  EXPECT_EQ(batch_for(scheduling, "b", 9), 1);
+  scheduling.workers = {worker({"a"}), worker({"a"}), worker({}, "b")};
+  EXPECT_EQ(batch_for(scheduling, "a", 9), 4);
+}
+
 // Enlarging a picture needs none; an idle worker must not pass for one that is loading it.
 TEST(Schedule, GivesAJobThatNeedsNoModelToAnyWorker) {
   const std::vector<WorkerSight> workers = {worker({"a"}), worker({}, "x"), worker({}), worker({})};

@@ -81,9 +81,26 @@ class JobStoreTest : public testing::TestWithParam<Implementation> {
     return admit(submission(key, model));
   }
   std::optional<Claim> claim(const std::string& model = "sdxl", const std::string& node = "node") {
-    Result<std::optional<Claim>> claim = store_->claim({.model = model, .node = node, .worker = 3, .now = now_});
-    EXPECT_TRUE(claim) << claim.error().message;
-    return std::move(*claim);
+    std::vector<Claim> claims = claim_together(1, model, node);
+    EXPECT_LE(claims.size(), 1U);
+    return claims.empty() ? std::nullopt : std::optional(std::move(claims.front()));
+  }
+  std::vector<Claim> claim_together(int most, const std::string& model = "sdxl", const std::string& node = "node") {
+    Result<std::vector<Claim>> claims =
+        store_->claim({.model = model, .node = node, .worker = 3, .most = most, .now = now_});
+    EXPECT_TRUE(claims) << claims.error().message;
+    return std::move(*claims);
+  }
+  std::vector<std::string> ids_claimed(int most) {
+    std::vector<std::string> ids;
+    for (const Claim& claim : claim_together(most)) ids.push_back(claim.job.id);
+    return ids;
+  }
+  std::string admit_class(const std::string& batch_class) {
+    Admission asked = admission(submission());
+    asked.batch_class = batch_class;
+    EXPECT_TRUE(store_->admit(asked));
+    return asked.id;
   }
   JobView get(const std::string& job) {
     const Result<std::optional<JobView>> view = store_->get(job);
@@ -374,6 +391,52 @@ TEST_P(JobStoreTest, AnOrphanIsAdoptedByJobAndAttemptAndThenNotReaped) {
   EXPECT_THAT(*store_->reap_orphans("c", now_ + 61s), IsEmpty());
   EXPECT_EQ(finish(success(get(job), {picture("p")})), Finish::done);
   EXPECT_FALSE(*store_->adopt(job, 1, "c", now_ + 600s));
+}
+
+// --- Batches ---
+
+TEST_P(JobStoreTest, JobsOfTheFirstOnesClassAreClaimedWithIt) {
+  const std::string a = admit_class("x");
+  const std::string b = admit_class("y");
+  const std::string c = admit_class("x");
+  const std::string d = admit_class("x");
+  const std::string e = admit_class("x");
+  EXPECT_THAT(ids_claimed(3), ElementsAre(a, c, d));
+  EXPECT_EQ(get(d).status, JobStatus::running);
+  EXPECT_EQ(get(d).attempt, 1);
+  EXPECT_EQ((*store_->queues())[0].jobs, 2);
+  EXPECT_EQ((*store_->queues())[0].backlog, 2.0);
+  EXPECT_THAT(ids_claimed(3), ElementsAre(b));
+  EXPECT_THAT(ids_claimed(3), ElementsAre(e));
+  EXPECT_THAT(ids_claimed(3), IsEmpty());
+}
+
+TEST_P(JobStoreTest, AJobOfNoClassIsClaimedAlone) {
+  const std::string a = admit_class("");
+  const std::string b = admit_class("");
+  EXPECT_THAT(ids_claimed(9), ElementsAre(a));
+  EXPECT_THAT(ids_claimed(9), ElementsAre(b));
+}
+
+TEST_P(JobStoreTest, AfterACrashAJobRunsAlone) {
+  const std::string a = admit_class("x");
+  const std::string b = admit_class("x");
+  const std::string c = admit_class("x");
+  EXPECT_THAT(ids_claimed(2), ElementsAre(a, b));
+  give_back(get(a), "it died");
+  give_back(get(b), "it died");
+  const std::string d = admit_class("x");
+  EXPECT_THAT(ids_claimed(9), ElementsAre(a));
+  EXPECT_THAT(ids_claimed(9), ElementsAre(b));
+  EXPECT_THAT(ids_claimed(9), ElementsAre(c, d));
+}
+
+TEST_P(JobStoreTest, AnInterruptedJobTakesOthersAlong) {
+  const std::string a = admit_class("x");
+  const std::string b = admit_class("x");
+  EXPECT_THAT(ids_claimed(1), ElementsAre(a));
+  give_back(get(a));
+  EXPECT_THAT(ids_claimed(9), ElementsAre(a, b));
 }
 
 // --- Fairness ---

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <map>
 #include <string>
 #include <thread>
 #include <vector>
@@ -253,6 +254,74 @@ TEST_F(WorkerTest, AFullQueueAndARepeatedIdAreRefused) {
   const json answer = response_to("c");
   EXPECT_EQ(answer["error_code"], "overloaded");
   EXPECT_THAT(answer["error"].get<std::string>(), HasSubstr("worker.queue"));
+}
+
+// --- Several jobs at once ---
+
+TEST_F(WorkerTest, JobsThatWaitAndCanShareAreDoneTogether) {
+  config_.worker.batch = 3;
+  start();
+  generate("running", "slow", {{"num_inference_steps", 30}});
+  wait_until_running("running");
+  generate("a", "x", {{"seed", 5}});
+  generate("other", "x", {{"width", 16}});
+  generate("b", "x", {{"seed", 6}});
+  generate("wrong", "x", {{"lora", {{"models", {{{"name", "nowhere"}}}}}}});
+  generate("c", "x");
+  std::map<std::string, json> answers;
+  std::vector<std::string> order;
+  for (int i = 0; i < 6; ++i) {
+    json answer = response();
+    order.push_back(answer["request_id"]);
+    answers[order.back()] = std::move(answer);
+  }
+  EXPECT_THAT(order, ElementsAre("running", "a", "b", "wrong", "other", "c"));
+  EXPECT_EQ(answers["a"]["warnings"], json({"one of 2"}));  // what is wrong is found before the work
+  EXPECT_EQ(answers["b"]["data"]["generated_images"][0]["seed"], 6);
+  EXPECT_EQ(answers["wrong"]["error_code"], "not_found");
+  EXPECT_EQ(answers["c"]["warnings"], json::array());
+}
+
+TEST_F(WorkerTest, OneOfSeveralIsCancelledAndFailsAlone) {
+  config_.worker.batch = 4;
+  start();
+  generate("running", "slow", {{"num_inference_steps", 20}});
+  wait_until_running("running");
+  generate("a", "slow", {{"num_inference_steps", 20}});
+  generate("b", "slow", {{"num_inference_steps", 100}});
+  generate("fails", "fail");
+  generate("c", "x");
+  wait_until_running("a");
+  send("cancel_request", "q", {{"request_id", "b"}});
+  std::map<std::string, json> answers;
+  while (answers.size() < 5) {
+    json answer = response();
+    const std::string id = answer["request_id"];
+    answers[id] = std::move(answer);
+  }
+  EXPECT_TRUE(answers["a"]["success"]);
+  EXPECT_EQ(answers["b"]["error_code"], "cancelled");
+  EXPECT_EQ(answers["fails"]["error_code"], "corrupt_data");
+  EXPECT_TRUE(answers["c"]["success"]);
+  EXPECT_EQ(answers["q"]["data"]["cancelled"], "b");
+}
+
+TEST_F(WorkerTest, OnlyAsManyShareAsTheMemorySufficesFor) {
+  config_.worker.batch = 4;
+  config_.worker.memory_bytes = 2'500'000'000;
+  start();
+  generate("running", "slow", {{"num_inference_steps", 30}});
+  wait_until_running("running");
+  for (const char* id : {"a", "b", "c"}) generate(id, "gigabyte");
+  std::map<std::string, json> answers;
+  for (int i = 0; i < 4; ++i) {
+    json answer = response();
+    const std::string id = answer["request_id"];
+    answers[id] = std::move(answer);
+  }
+  EXPECT_EQ(answers["a"]["warnings"], json({"one of 2"}));
+  EXPECT_EQ(answers["b"]["warnings"], json({"one of 2"}));
+  EXPECT_EQ(answers["c"]["warnings"], json({"one of 1"}));
 }
 
 TEST_F(WorkerTest, EndOfInputFinishesWhatWasAccepted) {

@@ -72,7 +72,7 @@ class PipeChannelTest : public testing::Test {
 TEST_F(PipeChannelTest, AWorkerIsHeardAskedAndEndsWhenNothingMoreWillCome) {
   start();
   EXPECT_TRUE(std::holds_alternative<Ready>(std::get<Event>(next_of<WorkerMessage>()).body));
-  channel_->send({.request_id = "q", .body = AskStatus{}});
+  channel_->send({{.request_id = "q", .body = AskStatus{}}});
   EXPECT_EQ(std::get<Response>(next_of<WorkerMessage>()).request_id, "q");
   channel_->close();
   const ExitStatus status = next_of<ExitStatus>();
@@ -89,18 +89,18 @@ TEST_F(PipeChannelTest, AKilledWorkersEndSaysSo) {
 
 TEST_F(PipeChannelTest, GarbageIsShownInPrintableCharacters) {
   start();
-  channel_->send(generate("garbage"));
+  channel_->send({generate("garbage")});
   EXPECT_THAT(next_of<Garbage>().what, HasSubstr("\"this is no message ??\""));
 }
 
 TEST_F(PipeChannelTest, SendingToAWorkerThatDoesNotReadWaitsForNothing) {
   start();
   next();
-  channel_->send(generate("deaf"));
+  channel_->send({generate("deaf")});
   Request large = generate("more than a pipe holds");
   std::get<GenerationRequest>(large.body).spec.init_image =
       ImageSource{.path = "", .bytes = std::string(3'000'000, 'x')};
-  for (int i = 0; i < 3; ++i) channel_->send(large);
+  for (int i = 0; i < 3; ++i) channel_->send({large});
   channel_->terminate();  // a stopped process does not even hear that
   channel_->kill();
   EXPECT_EQ(next_of<ExitStatus>().signal, SIGKILL);
@@ -112,7 +112,7 @@ TEST_F(PipeChannelTest, AMessageOfManyPipesLengthsArrivesWhole) {
   Request large = generate("x");
   std::get<GenerationRequest>(large.body).spec.init_image =
       ImageSource{.path = "", .bytes = std::string(3'000'000, 'x')};
-  channel_->send(large);
+  channel_->send({large});
   while (true) {
     const WorkerMessage message = next_of<WorkerMessage>();
     const auto* response = std::get_if<Response>(&message);
@@ -125,7 +125,7 @@ TEST_F(PipeChannelTest, AMessageOfManyPipesLengthsArrivesWhole) {
 TEST_F(PipeChannelTest, TheWorkerGoesWithItsChannel) {
   start();
   next();
-  channel_->send(generate("stubborn"));
+  channel_->send({generate("stubborn")});
   channel_.reset();
   EXPECT_EQ(next_of<ExitStatus>().signal, SIGKILL);
 }

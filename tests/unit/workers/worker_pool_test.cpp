@@ -23,7 +23,9 @@ struct Deeds {
 class FakeChannel final : public WorkerChannel {
  public:
   explicit FakeChannel(std::shared_ptr<Deeds> deeds) : deeds_(std::move(deeds)) {}
-  void send(const Request& request) override { deeds_->sent.push_back(request); }
+  void send(const std::vector<Request>& requests) override {
+    deeds_->sent.insert(deeds_->sent.end(), requests.begin(), requests.end());
+  }
   void close() override { deeds_->closed = true; }
   void terminate() override { deeds_->terminated = true; }
   void kill() override { deeds_->killed = true; }
@@ -40,7 +42,7 @@ struct Recorder final : PoolListener {
     told.push_back(fmt::format("{} {}", id, response.refusal ? response.refusal->error.message : "done"));
   }
   void on_loss(const std::string& id, Loss loss, const std::string& cause) override {
-    constexpr const char* kNames[] = {"crashed", "timed out", "cancelled"};
+    constexpr const char* kNames[] = {"crashed", "timed out", "cancelled", "disturbed"};
     told.push_back(fmt::format("{} {}: {}", id, kNames[static_cast<int>(loss)], cause));
   }
   void on_log(LogLevel, const std::string& message) override { logged.push_back(message); }
@@ -77,7 +79,14 @@ class WorkerPoolTest : public testing::Test {
   void run(const std::string& id, const std::string& model = "m", std::size_t worker = 0) {
     GenerationRequest request;
     request.job.timeout = 60;
-    pool_->run(worker, {.request_id = id, .model = model, .request = request}, now_);
+    pool_->run(worker, {{.request_id = id, .model = model, .request = request}}, now_);
+  }
+  void run_together(const std::vector<std::string>& ids) {
+    GenerationRequest request;
+    request.job.timeout = 60;
+    std::vector<PoolJob> jobs;
+    for (const std::string& id : ids) jobs.push_back({.request_id = id, .model = "m", .request = request});
+    pool_->run(0, std::move(jobs), now_);
   }
   void pass(std::chrono::seconds time) {
     now_ += time;
@@ -280,6 +289,59 @@ TEST_F(WorkerPoolTest, AFailedJobMakesNoModelWarm) {
   respond("1", {}, Error{ErrorCode::not_found, "no such model"});
   EXPECT_THAT(pool_->sights(now_)[0].warm, IsEmpty());
   EXPECT_TRUE(pool_->sights(now_)[0].idle);
+}
+
+// --- Several jobs at once ---
+
+TEST_F(WorkerPoolTest, AWorkerIsFreeWhenAllJobsOfABatchAreDone) {
+  make();
+  get_ready();
+  run_together({"a", "b", "c"});
+  EXPECT_EQ(deeds_[0]->sent.size(), 3U);
+  EXPECT_EQ(pool_->stats()[0].job, "a");
+  arrive(WorkerMessage(Event{"b", Progress{.stage = "denoise", .step = 2}}));
+  respond("b");
+  respond("a");
+  EXPECT_EQ(state(), WorkerState::busy);
+  EXPECT_EQ(pool_->stats()[0].job, "c");
+  respond("c");
+  EXPECT_EQ(state(), WorkerState::idle);
+  EXPECT_THAT(recorder_.told, ElementsAre("b step 2", "b done", "a done", "c done"));
+}
+
+TEST_F(WorkerPoolTest, AWorkerThatDiesLosesAllJobsOfABatch) {
+  make();
+  get_ready();
+  run_together({"a", "b"});
+  arrive(ExitStatus{.code = 3});
+  EXPECT_THAT(recorder_.told, ElementsAre(HasSubstr("a crashed"), HasSubstr("b crashed")));
+}
+
+TEST_F(WorkerPoolTest, AJobThatIsNotGivenUpDisturbsTheOthersAndIsNotTheirFault) {
+  make();
+  get_ready();
+  run_together({"a", "b"});
+  pool_->cancel("b", now_);
+  for (int i = 0; i < 10; ++i) {
+    pass(10s);
+    answer_status();
+  }
+  EXPECT_TRUE(deeds_[0]->terminated);
+  arrive(ExitStatus{.signal = 15});
+  EXPECT_THAT(recorder_.told, ElementsAre(HasSubstr("a disturbed"), HasSubstr("b cancelled")));
+}
+
+TEST_F(WorkerPoolTest, ABatchHasTheTimeOfItsJobsOneBehindTheOther) {
+  make();
+  get_ready();
+  run_together({"a", "b"});
+  for (int i = 0; i < 15; ++i) {
+    pass(10s);
+    answer_status();
+  }
+  EXPECT_FALSE(deeds_[0]->terminated);
+  pass(10s);  // 60 s of the first and the patience
+  EXPECT_TRUE(deeds_[0]->terminated);
 }
 
 TEST_F(WorkerPoolTest, StoppingLetsIdleOnesEndAndTellsNothingMore) {
