@@ -117,6 +117,7 @@ class Service::Parts {
     add_job_routes(router, *desk_);
     const ServiceConfig& service = options_.config.service;
     add_client_routes(router, *desk_, {.default_model = service.model, .strict_models = service.strict_models});
+    for (const http::Route& route : router.routes()) routes_.emplace_back(route.method, route.pattern);
     Result<std::unique_ptr<http::Server>> server =
         http::Server::start(server_options(options_.config.http, endpoint_), std::move(router), hooks());
     if (!server) return tl::unexpected(server.error());
@@ -133,6 +134,7 @@ class Service::Parts {
                        is_six ? '[' + address + ']' : address, port());
   }
   std::uint16_t port() const { return server_->port(); }
+  const std::vector<std::pair<std::string, std::string>>& routes() const { return routes_; }
 
   void reload() {
     Result<void> reloaded;
@@ -257,6 +259,7 @@ class Service::Parts {
   std::unique_ptr<Jobs> jobs_;
   std::optional<QuotaGate> gate_;
   std::optional<JobDesk> desk_;
+  std::vector<std::pair<std::string, std::string>> routes_;
   std::unique_ptr<http::Server> server_;  // last: it uses all of the above
   std::atomic<bool> is_up_ = false;
 };
@@ -274,6 +277,7 @@ Result<std::unique_ptr<Service>> Service::start(ServiceOptions options) {
 
 std::string Service::url() const { return parts_->url(); }
 std::uint16_t Service::port() const { return parts_->port(); }
+const std::vector<std::pair<std::string, std::string>>& Service::routes() const { return parts_->routes(); }
 void Service::reload() { parts_->reload(); }
 void Service::drain() { parts_->drain(); }
 

@@ -221,7 +221,7 @@ void add_client_routes(http::Router& router, JobDesk& desk, ClientsOptions optio
   add_sdapi_routes(router, clients);
   add_sdapi_list_routes(router, clients);
   add_openai_routes(router, clients);
-  for (const char* path : {"/sdapi", "/controlnet"}) {
+  for (const char* path : {"/sdapi", "/controlnet", "/queue"}) {
     router.format_problems(path, [](http::Problem problem, const http::Request&) {
       if (problem.status == 404) problem.detail = "Not Found";  // the words that clients look for
       return sdapi_problem(problem);

@@ -26,9 +26,12 @@ class Player {
   Played play(const json& step) {
     const std::string method = step["method"];
     const std::string path = step["path"];
-    Played played{
-        .step = step.value("name", ""), .call = method + " " + path.substr(0, path.find('?')), .troubles = {}};
-    const RawResponse response = send(step, method, path);
+    Played played{.step = step.value("name", ""),
+                  .call = method + " " + path.substr(0, path.find('?')),
+                  .exchanged = {},
+                  .troubles = {}};
+    send(step, method, path, played.exchanged);
+    const RawResponse& response = played.exchanged.answer;
     const json& expect = step["expect"];
     if (response.status != expect["status"]) {
       played.troubles.push_back(fmt::format("answers {} and not {}: {}", response.status, expect["status"].dump(),
@@ -57,7 +60,10 @@ class Player {
   }
 
  private:
-  RawResponse send(const json& step, const std::string& method, const std::string& path) {
+  void send(const json& step, const std::string& method, const std::string& path, Exchanged& exchanged) {
+    const std::string where = target(path);
+    exchanged.method = method;
+    exchanged.path = where.starts_with(place_.prefix) ? where.substr(place_.prefix.size()) : where;
     std::string headers = fmt::format("Host: 127.0.0.1:{}\r\nConnection: close\r\n", place_.port);
     for (const char* kind : {"headers", "open_headers"}) {
       if (std::string_view(kind) == "open_headers" && !place_.key.empty()) continue;
@@ -72,10 +78,13 @@ class Player {
     }
     std::string body;
     if (step.contains("body")) {
-      body = filled(step["body"]).dump();
+      exchanged.body = filled(step["body"]);
+      body = exchanged.body.dump();
       headers += "Content-Type: application/json\r\n";
     } else if (step.contains("form")) {
       body = form(step["form"]);
+      exchanged.is_form = true;
+      exchanged.body = fields_of(step["form"]);
       headers += fmt::format("Content-Type: multipart/form-data; boundary={}\r\n", kBoundary);
     }
     if (step.value("chunked", false)) {
@@ -85,8 +94,8 @@ class Player {
       headers += fmt::format("Content-Length: {}\r\n", body.size());
     }
     RawClient client(place_.port);
-    client.send(fmt::format("{} {} HTTP/1.1\r\n{}\r\n{}", method, target(path), headers, body));
-    return method == "HEAD" ? client.read_head() : client.read();
+    client.send(fmt::format("{} {} HTTP/1.1\r\n{}\r\n{}", method, where, headers, body));
+    exchanged.answer = method == "HEAD" ? client.read_head() : client.read();
   }
 
   // A link of the service's own has the prefix already.
@@ -107,6 +116,22 @@ class Player {
       body += "\r\n\r\n" + filled(part["value"]).get<std::string>() + "\r\n";
     }
     return body + fmt::format("--{}--\r\n", kBoundary);
+  }
+
+  // A form as a description sees it: "image[]" is a list "image".
+  static json fields_of(const json& parts) {
+    json fields = json::object();
+    for (const json& part : parts) {
+      const std::string name = part["name"];
+      const std::string plain = name.substr(0, name.find('['));
+      const json value = part.contains("filename") ? json("a file") : part["value"];
+      if (plain == name) {
+        fields[plain] = value;
+      } else {
+        fields[plain].push_back(value);
+      }
+    }
+    return fields;
   }
 
   // With what was saved in the place of ${name}.

@@ -17,6 +17,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "tests/contract/runner/description.h"
+
 namespace darkroom::contract {
 
 struct Place {
@@ -28,6 +30,7 @@ struct Place {
 struct Played {
   std::string step;  // "generate"
   std::string call;  // "POST /sdapi/v1/txt2img"
+  Exchanged exchanged;
   std::vector<std::string> troubles;
 };
 
