@@ -32,7 +32,7 @@ class Service {
   std::uint16_t port() const;
   // All that is answered: method and pattern, "/v1/jobs/{id}". openapi.json must have the same.
   const std::vector<std::pair<std::string, std::string>>& routes() const;
-  // What SIGHUP asks for: certificates. Keys are read by themselves.
+  // What SIGHUP asks for: certificates, and what models there are. Keys are read by themselves.
   void reload();
   // Takes no more requests, lets running jobs end within the configured time, gives back the others. Once.
   void drain();

@@ -31,16 +31,18 @@ class OutputDirectory {
   ModelDirectories::Reach reach_;
 };
 
-// Encodes and writes every picture; if one fails, those of this job that were written are removed.
+// Encodes and writes every picture; if one fails, those of this job that were written are removed. `hashes`: the file
+// of the models' SHA-256 (metadata/model_hashes.h); "": none.
 Result<std::vector<GeneratedImage>> write_pictures(const std::vector<std::filesystem::path>& paths,
-                                                   const GenerationSpec& spec, const engine::GenerationResult& result);
+                                                   const GenerationSpec& spec, const engine::GenerationResult& result,
+                                                   const std::filesystem::path& hashes);
 
 // Writes the control pictures beside the first picture: "a.png" or "a-0.png" → "a-control-0.png", …
 Result<std::vector<std::string>> write_control_maps(const std::filesystem::path& first, const GenerationSpec& spec,
                                                     const engine::GenerationResult& result);
 
-// The parameters of one picture as the webui writes and reads them.
+// The parameters of one picture as the webui writes and reads them. `model_sha256`: "": not known.
 std::string parameters_text(const GenerationSpec& spec, const engine::GeneratedPicture& picture,
-                            const std::string& scheduler);
+                            const std::string& scheduler, const std::string& model_sha256);
 
 }  // namespace darkroom

@@ -143,7 +143,7 @@ void JobRunner::generate(const GenerationRequest& request, Response& response, e
   progress.stage("write");
   cancel.throw_if_cancelled();
   Generated generated;
-  generated.generated_images = value_or_throw(write_pictures(paths, *spec, result));
+  generated.generated_images = value_or_throw(write_pictures(paths, *spec, result, hashes_));
   if (spec->output.save_control_maps) {
     generated.control_maps = value_or_throw(write_control_maps(paths.front(), *spec, result));
   }

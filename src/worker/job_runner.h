@@ -20,7 +20,12 @@ class JobRunner {
  public:
   JobRunner(engine::Engine& engine, const ModelDirectories& models, const OutputDirectory& outputs,
             const Config& config)
-      : engine_(engine), models_(models), outputs_(outputs), limits_(config.limits), config_(config.worker) {}
+      : engine_(engine),
+        models_(models),
+        outputs_(outputs),
+        limits_(config.limits),
+        config_(config.worker),
+        hashes_(config.models.hashes) {}
 
   Response run(const std::string& request_id, const Job& job, engine::ProgressSink& progress,
                const engine::CancelToken& cancel);
@@ -37,6 +42,7 @@ class JobRunner {
   const OutputDirectory& outputs_;
   const Limits& limits_;
   const WorkerConfig& config_;
+  const std::string& hashes_;  // the file
 };
 
 // The spec with every name of a model or picture replaced by its absolute path; all that cannot be found are
