@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "base/overloaded.h"
+#include "spec/only_preprocesses.h"
+#include "worker/detect.h"
 #include "worker/memory.h"
 
 namespace darkroom {
@@ -36,7 +38,8 @@ tl::expected<GenerationSpec, Refusal> resolve_files(const GenerationSpec& spec, 
     if (!image.path.empty()) settle(image.path, pointer, outputs.find_input(image.path));
   };
 
-  if (!only_enlarges(found)) model(ModelRole::checkpoint, found.model, "/models/base");
+  const bool preprocesses = only_preprocesses(found);
+  if (!only_enlarges(found) && !preprocesses) model(ModelRole::checkpoint, found.model, "/models/base");
   if (found.refiner) model(ModelRole::checkpoint, found.refiner->model, "/models/refiner");
   if (!found.vae.empty()) model(ModelRole::vae, found.vae, "/models/vae");
   for (std::size_t i = 0; i < found.loras.size(); ++i) {
@@ -44,7 +47,9 @@ tl::expected<GenerationSpec, Refusal> resolve_files(const GenerationSpec& spec, 
   }
   for (std::size_t i = 0; i < found.controlnets.size(); ++i) {
     ControlNetUse& use = found.controlnets[i];
-    if (use.model.empty()) {
+    if (preprocesses) {
+      // There is no net to find.
+    } else if (use.model.empty()) {
       settle(use.model, fmt::format("/controlnet/{}/type", i), models.find_by_word(ModelRole::controlnet, use.type));
     } else {
       model(ModelRole::controlnet, use.model, fmt::format("/controlnet/{}/model", i));
@@ -132,11 +137,12 @@ void JobRunner::generate(const GenerationRequest& request, Response& response, e
   }
   if (Result<void> settled = settle_size(*spec, limits_); !settled) throw Failure(settled.error());
   const std::vector<std::filesystem::path> paths = value_or_throw(outputs_.plan(*spec, response.request_id));
-  check_memory(*spec);
+  const bool preprocesses = only_preprocesses(*spec);
+  if (!preprocesses) check_memory(*spec);
 
   // 2. The work.
   const Clock::time_point inference_start = Clock::now();
-  engine::GenerationResult result = engine_.generate(*spec, progress, cancel);
+  engine::GenerationResult result = preprocesses ? detect(*spec, progress) : engine_.generate(*spec, progress, cancel);
   const double inference_time = seconds_since(inference_start);
 
   // 3. The pictures.

@@ -48,7 +48,10 @@ http::Response generated(Clients& clients, const Work& work, bool interrupted, c
                        sdapi_answer(request, pictures, *clients.models.known_or_none(), warnings_of(views), timestamp));
 }
 
-http::Response enlarged(Clients& clients, const Work& work, SdapiExtrasKind kind) {
+// How pictures are answered that were made of others; with the warnings.
+using PicturesAnswer = std::function<json(const std::vector<std::string>&, const std::vector<std::string>&)>;
+
+http::Response reworked(Clients& clients, const Work& work, const PicturesAnswer& answer) {
   const std::vector<JobView> views = views_of(clients.jobs, work);
   if (const auto failure = failure_of(views)) return sdapi_refusal(*failure);
   std::vector<std::string> pictures;
@@ -57,7 +60,7 @@ http::Response enlarged(Clients& clients, const Work& work, SdapiExtrasKind kind
     if (!files) return sdapi_refusal({files.error(), {}});
     pictures.insert(pictures.end(), std::make_move_iterator(files->begin()), std::make_move_iterator(files->end()));
   }
-  return json_response(200, sdapi_extras_answer(kind, pictures, warnings_of(views)));
+  return json_response(200, answer(pictures, warnings_of(views)));
 }
 
 using Respond = std::function<http::Response(bool interrupted, const std::string& timestamp)>;
@@ -113,24 +116,41 @@ http::Answer generate(SdapiKind kind, const std::shared_ptr<Clients>& clients, c
                   });
 }
 
-http::Answer enlarge(SdapiExtrasKind kind, const std::shared_ptr<Clients>& clients, const http::Request& request) {
+// Pictures that are worked on as they are.
+http::Answer rework(const std::shared_ptr<Clients>& clients, const http::Request& request, const char* kind,
+                    const std::function<tl::expected<SdapiExtras, Refusal>(const json&, const SdapiContext&)>& decode,
+                    PicturesAnswer answer) {
   const Result<json> body = sdapi_body(request);
   if (!body) return sdapi_refusal({body.error(), {}});
   const auto known = clients->models.known();
   if (!known) return sdapi_refusal({known.error(), {}});
   const SdapiOptions options = clients->sessions.options(caller_of(request));
-  auto decoded = decode_sdapi_extras(kind, *body, {clients->desk.limits(), **known, options, ""});
+  auto decoded = decode(*body, {clients->desk.limits(), **known, options, ""});
   if (!decoded) return sdapi_refusal(decoded.error());
   if (decoded->jobs.empty()) {
     std::vector<std::string> pictures;
     for (ImageSource& picture : decoded->pictures) pictures.push_back(std::move(picture.bytes));
-    return json_response(200, sdapi_extras_answer(kind, pictures, {}));
+    return json_response(200, answer(pictures, {}));
   }
   const std::vector<GenerationRequest> jobs = decoded->jobs;
-  const auto work = submit(clients->desk, request, {"extras", std::move(decoded->jobs), json::object()});
+  const auto work = submit(clients->desk, request, {kind, std::move(decoded->jobs), json::object()});
   if (!work) return sdapi_problem(work.error());
   return wait_for(clients, request, *work, activity_of(*work, jobs, job_timestamp()),
-                  [clients, work = *work, kind](bool, const std::string&) { return enlarged(*clients, work, kind); });
+                  [clients, work = *work, answer = std::move(answer)](bool, const std::string&) {
+                    return reworked(*clients, work, answer);
+                  });
+}
+
+http::Answer enlarge(SdapiExtrasKind kind, const std::shared_ptr<Clients>& clients, const http::Request& request) {
+  return rework(
+      clients, request, "extras",
+      [kind](const json& body, const SdapiContext& context) { return decode_sdapi_extras(kind, body, context); },
+      [kind](const auto& pictures, const auto& warnings) { return sdapi_extras_answer(kind, pictures, warnings); });
+}
+
+http::Answer detect(const std::shared_ptr<Clients>& clients, const http::Request& request) {
+  return rework(clients, request, "detect", decode_sdapi_detect,
+                [](const auto& pictures, const auto&) { return sdapi_detect_answer(pictures); });
 }
 
 std::optional<SdapiProgress> progress_of(Clients& clients, const std::string& caller) {
@@ -238,6 +258,8 @@ void add_sdapi_routes(http::Router& router, const std::shared_ptr<Clients>& clie
           [clients](const http::Request& r) { return enlarge(SdapiExtrasKind::single, clients, r); });
   counted("extra-batch-images",
           [clients](const http::Request& r) { return enlarge(SdapiExtrasKind::batch, clients, r); });
+  router.add({"POST", "/controlnet/detect", Scope::generate, Cost::counted,
+              [clients](const http::Request& r) { return detect(clients, r); }});
   route("POST", "png-info", Scope::read, Cost::free,
         [clients](const http::Request& r) { return png_info(*clients, r); });
   route("GET", "progress", Scope::read, Cost::free,

@@ -5,6 +5,7 @@
 
 #include "base/json_text.h"
 #include "base/text.h"
+#include "engine/image/codec.h"
 #include "service/auth/key_file.h"
 #include "tests/support/served.h"
 
@@ -180,6 +181,48 @@ TEST_F(ClientsTest, TheJobsRouteTakesTheSpecificationsRequestToo) {
   start();
   const json asked = {{"model", {{"base", "sdxl"}}}, {"conditioning", {{"prompt", "a cat"}}}};
   EXPECT_EQ(ask("POST", "/v1/jobs", "", asked).status, 202);
+}
+
+// An 8 by 8 picture, black on the left and white on the right.
+std::string half_white() {
+  engine::Image image(8, 8, 3);
+  for (std::size_t i = 0; i < image.pixels.size(); ++i) image.pixels[i] = i / 3 % 8 < 4 ? 0 : 255;
+  const engine::Bytes png = engine::encode_png(image).value();
+  return {reinterpret_cast<const char*>(png.data()), png.size()};
+}
+
+TEST_F(ClientsTest, ControlPicturesAreMadeByThemselves) {
+  start();
+  const std::string picture = half_white();
+  json asked = {{"controlnet_module", "invert"},
+                {"controlnet_input_images", {encode_base64(picture), encode_base64(picture)}},
+                {"controlnet_processor_res", -1}};
+  const json inverted = body_of(ask("POST", "/controlnet/detect", "", asked));
+  ASSERT_EQ(inverted["images"].size(), 2U) << inverted.dump();
+  const std::string png = decode_base64(inverted["images"][1].get<std::string>()).value();
+  const engine::Image image = engine::decode_image(std::as_bytes(std::span(png))).value();
+  ASSERT_EQ(image.width, 8);
+  for (std::size_t i = 0; i < image.pixels.size(); ++i) ASSERT_EQ(image.pixels[i], i / 3 % 8 < 4 ? 255 : 0) << i;
+  EXPECT_EQ(jobs().size(), 2U);
+
+  asked["controlnet_module"] = "none";
+  EXPECT_EQ(body_of(ask("POST", "/controlnet/detect", "", asked))["images"][0], encode_base64(picture));
+  asked["controlnet_module"] = "openpose";
+  const RawResponse unknown = ask("POST", "/controlnet/detect", "", asked);
+  EXPECT_EQ(unknown.status, 422);
+  EXPECT_THAT(unknown.body, HasSubstr("/controlnet_module"));
+  EXPECT_THAT(unknown.body, HasSubstr("lineart_standard"));
+  EXPECT_THAT(ask("POST", "/controlnet/detect").body, HasSubstr("/controlnet_input_images: is required"));
+}
+
+TEST_F(ClientsTest, ALineOfPixelsBecomesNoHugeControlPicture) {
+  start();
+  const engine::Bytes png = engine::encode_png(engine::Image(2000, 1, 3)).value();
+  const std::string line(reinterpret_cast<const char*>(png.data()), png.size());
+  const RawResponse refused = ask("POST", "/controlnet/detect", "",
+                                  {{"controlnet_module", "canny"}, {"controlnet_input_images", {encode_base64(line)}}});
+  EXPECT_EQ(refused.status, 422) << refused.body;
+  EXPECT_THAT(refused.body, HasSubstr("2000×1"));
 }
 
 TEST_F(ClientsTest, FilesOfTheMachineAreItsOwnersAlone) {
