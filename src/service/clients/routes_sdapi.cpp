@@ -1,4 +1,5 @@
 // webui's API: what generates, and what belongs to it: progress, interrupt, options.
+#include <algorithm>
 #include <ctime>
 
 #include "service/api/sdapi_answers.h"
@@ -194,6 +195,26 @@ http::Answer interrupt(Clients& clients, const http::Request& request) {
   return json_response(200, json::object());
 }
 
+bool has_idle_worker(Jobs& jobs) {
+  return std::ranges::any_of(jobs.stats().workers,
+                             [](const WorkerStats& worker) { return worker.state == WorkerState::idle; });
+}
+
+// The model that the caller's next request would use, as jobs name it.
+Result<std::string> checkpoint_of(Clients& clients, const std::string& caller) {
+  const auto catalog = clients.models.known();
+  if (!catalog) return tl::unexpected(catalog.error());
+  const SdapiOptions options = clients.sessions.options(caller);
+  return default_checkpoint({clients.desk.limits(), **catalog, options, clients.default_model(**catalog)});
+}
+
+// What a worker came to; its thread and a handler's share it.
+struct Outcome {
+  std::mutex mutex;
+  bool is_there = false;
+  std::optional<Error> trouble;
+};
+
 http::Answer change_options(Clients& clients, const http::Request& request) {
   const Result<json> body = sdapi_body(request);
   if (!body) return sdapi_refusal({body.error(), {}});
@@ -205,8 +226,38 @@ http::Answer change_options(Clients& clients, const http::Request& request) {
   auto changed =
       changed_sdapi_options(*body, {clients.desk.limits(), catalog, options, clients.default_model(catalog)});
   if (!changed) return sdapi_refusal(changed.error());
+  const bool other_model = changed->checkpoint != options.checkpoint;
   clients.sessions.set_options(caller, std::move(*changed));
+  // webui loads the model now, so that the next picture has not to wait for it; here where nobody else needs a worker.
+  if (other_model && has_idle_worker(clients.jobs)) {
+    if (const auto model = checkpoint_of(clients, caller)) clients.jobs.load_model(*model, [](const Result<void>&) {});
+  }
   return json_response(200, nullptr);
+}
+
+using MoveModel = void (Jobs::*)(const std::string&, std::function<void(Result<void>)>);
+
+// Answers once the caller's checkpoint is loaded, or let go of.
+http::Answer move_model(const std::shared_ptr<Clients>& clients, const http::Request& request, MoveModel move) {
+  const Result<std::string> model = checkpoint_of(*clients, caller_of(request));
+  if (!model) return sdapi_refusal({model.error(), {}});
+  const auto outcome = std::make_shared<Outcome>();
+  const auto later = std::make_shared<http::Later>(clients->deadline(), [outcome] {
+    const std::scoped_lock lock(outcome->mutex);
+    if (!outcome->is_there) {
+      return sdapi_refusal({{ErrorCode::timed_out, "the workers are still at other work; it will be done"}, {}});
+    }
+    return outcome->trouble ? sdapi_refusal({*outcome->trouble, {}}) : json_response(200, nullptr);
+  });
+  (clients->jobs.*move)(*model, [outcome, weak = std::weak_ptr(later)](const Result<void>& done) {
+    {
+      const std::scoped_lock lock(outcome->mutex);
+      outcome->is_there = true;
+      if (!done) outcome->trouble = done.error();
+    }
+    if (const auto waiting = weak.lock()) waiting->bell().ring();
+  });
+  return later;
 }
 
 http::Answer show_options(Clients& clients, const http::Request& request) {
@@ -268,6 +319,10 @@ void add_sdapi_routes(http::Router& router, const std::shared_ptr<Clients>& clie
     route("POST", path, Scope::generate, Cost::free,
           [clients](const http::Request& r) { return interrupt(*clients, r); });
   }
+  route("POST", "reload-checkpoint", Scope::generate, Cost::free,
+        [clients](const http::Request& r) { return move_model(clients, r, &Jobs::load_model); });
+  route("POST", "unload-checkpoint", Scope::generate, Cost::free,
+        [clients](const http::Request& r) { return move_model(clients, r, &Jobs::unload_model); });
   route("GET", "options", Scope::read, Cost::free,
         [clients](const http::Request& r) { return show_options(*clients, r); });
   route("POST", "options", Scope::generate, Cost::free,

@@ -225,6 +225,81 @@ TEST_F(ClientsTest, ALineOfPixelsBecomesNoHugeControlPicture) {
   EXPECT_THAT(refused.body, HasSubstr("2000×1"));
 }
 
+// --- How far it is, as pictures ---
+
+bool is_jpeg(const json& base64) {
+  const auto bytes = base64.is_string() ? decode_base64(base64.get<std::string>()) : tl::unexpected(Error{});
+  return bytes && engine::decode_image(std::as_bytes(std::span(*bytes))) && bytes->starts_with("\xFF\xD8\xFF");
+}
+
+TEST_F(ClientsTest, ProgressShowsThePictureThatBecomes) {
+  start();
+  EXPECT_EQ(progress()["current_image"], nullptr);
+  RawClient waiting = begin("/sdapi/v1/txt2img", "", kSlow);
+  until([&] { return !progress()["current_image"].is_null(); });
+  EXPECT_TRUE(is_jpeg(progress()["current_image"]));
+  EXPECT_EQ(body_of(ask("GET", "/sdapi/v1/progress?skip_current_image=true"))["current_image"], nullptr);
+  ask("POST", "/sdapi/v1/interrupt");
+  EXPECT_EQ(waiting.read().status, 200);
+  EXPECT_EQ(progress()["current_image"], nullptr);
+}
+
+// The events of a stream by their names.
+std::vector<std::pair<std::string, json>> events_of(const std::string& stream) {
+  std::vector<std::pair<std::string, json>> events;
+  std::string name;
+  for (const std::string_view line : split(stream, '\n')) {
+    if (line.starts_with("event: ")) name = line.substr(7);
+    if (line.starts_with("data: {")) events.emplace_back(name, *parse_json(line.substr(6)));
+  }
+  return events;
+}
+
+TEST_F(ClientsTest, AStreamHasAsManyPartialImagesAsWereAskedFor) {
+  start();
+  const json asked = {{"prompt", "a cat"}, {"stream", true},    {"partial_images", 2},
+                      {"steps", 9},        {"size", "256x256"}, {"seed", 7}};
+  const RawResponse response = ask("POST", "/v1/images/generations", "", asked);
+  const auto events = events_of(response.body);
+  ASSERT_EQ(events.size(), 3U) << response.body;
+  for (int i = 0; i < 2; ++i) {
+    const auto& [name, data] = events[static_cast<std::size_t>(i)];
+    EXPECT_EQ(name, "image_generation.partial_image");
+    EXPECT_EQ(data["type"], name);
+    EXPECT_EQ(data["partial_image_index"], i);
+    EXPECT_EQ(data["output_format"], "jpeg");
+    EXPECT_TRUE(is_jpeg(data["b64_json"]));
+  }
+  EXPECT_EQ(events[2].first, "image_generation.completed");
+  EXPECT_EQ(events[2].second["usage"]["total_tokens"], 0);
+  EXPECT_THAT(response.body, HasSubstr("data: [DONE]"));
+  json without = asked;
+  without.erase("partial_images");
+  EXPECT_EQ(events_of(ask("POST", "/v1/images/generations", "", without).body).size(), 1U);
+}
+
+TEST_F(ClientsTest, AJobsEventsHavePreviewsWhereItsRequestAsksForThem) {
+  start();
+  const json native = {
+      {"prompt", "slow"}, {"model_name", "sdxl"}, {"num_inference_steps", 20}, {"output", {{"preview_every", 5}}}};
+  const json specifications = {{"model", {{"base", "sdxl"}}},
+                               {"conditioning", {{"prompt", "slow"}}},
+                               {"scheduler", {{"steps", 20}}},
+                               {"output", {{"previewEvery", 5}}}};
+  for (const json& asked : {native, specifications}) {
+    const json job = body_of(ask("POST", "/v1/jobs", "", asked));
+    int previews = 0;
+    for (const auto& [name, data] : events_of(ask("GET", "/v1/jobs/" + job.value("id", "?") + "/events").body)) {
+      if (name != "preview") continue;
+      ++previews;
+      EXPECT_EQ(data["format"], "jpeg");
+      EXPECT_TRUE(is_jpeg(data["data"]));
+    }
+    EXPECT_GE(previews, 1) << asked.dump();  // events may be missing where a client reads slowly
+    EXPECT_LE(previews, 4);
+  }
+}
+
 TEST_F(ClientsTest, FilesOfTheMachineAreItsOwnersAlone) {
   const std::string key = make_key("client");
   start();

@@ -88,6 +88,42 @@ TEST_F(ModelsTest, AHashComesIntoPicturesAndListsAndStays) {
   until([&] { return model("pony")["sha256"] == sha256_hex(other); });
 }
 
+TEST_F(ModelsTest, ACheckpointIsLoadedAndLetGoOfAsClientsSay) {
+  put_checkpoint("pony.safetensors");
+  start();
+  // Jobs whose model had to be loaded first.
+  const auto loads = [&] {
+    const std::string all = request(service_->port(), "GET", "/metrics").body;
+    const std::string_view name = "\ndarkroom_model_loads_total ";
+    return std::stoi(all.substr(all.find(name) + name.size()));
+  };
+  const json body = {{"prompt", "a cat"}, {"steps", 1}};
+  EXPECT_EQ(post("/sdapi/v1/reload-checkpoint", json::object()).body, "null");
+  EXPECT_EQ(post("/sdapi/v1/txt2img", body).status, 200);
+  EXPECT_EQ(loads(), 0);
+  EXPECT_EQ(post("/sdapi/v1/unload-checkpoint", json::object()).body, "null");
+  EXPECT_EQ(post("/sdapi/v1/unload-checkpoint", json::object()).body, "null");  // it is gone already
+  EXPECT_EQ(post("/sdapi/v1/txt2img", body).status, 200);
+  EXPECT_EQ(loads(), 1);
+  // A change of options loads too, and does not wait: what waits is asked for after it.
+  EXPECT_TRUE(is_known("pony"));
+  EXPECT_EQ(post("/sdapi/v1/reload-checkpoint", json::object()).body, "null");
+  EXPECT_EQ(post("/sdapi/v1/txt2img", body).status, 200);
+  EXPECT_EQ(loads(), 1);
+}
+
+TEST_F(ModelsTest, AModelThatIsGoneIsSaidWhenItIsToBeLoaded) {
+  config_.models.look_every = 86'400;
+  const fs::path file = put_checkpoint("pony.safetensors");
+  start();
+  until([&] { return is_known("pony"); });
+  EXPECT_EQ(post("/sdapi/v1/unload-checkpoint", json::object()).body, "null");
+  fs::remove(file);
+  const RawResponse gone = post("/sdapi/v1/reload-checkpoint", json::object());
+  EXPECT_EQ(gone.status, 404) << gone.body;
+  EXPECT_THAT(gone.body, HasSubstr("there is no checkpoint"));
+}
+
 TEST_F(ModelsTest, WhatComesAndGoesIsSeenByItself) {
   config_.models.look_every = 1;
   start();
