@@ -39,6 +39,11 @@ std::vector<std::pair<std::string, json>> all_clients() {
 
 class Contract : public Served {
  protected:
+  void SetUp() override {
+    Served::SetUp();
+    config_.http.cors_origins = {"https://lite.koboldai.net"};
+  }
+
   using Matrix = std::map<std::string, std::set<std::string>>;  // call → clients
   Matrix play_all(const contract::Place& place) {
     Matrix matrix;
@@ -46,6 +51,7 @@ class Contract : public Served {
       for (const contract::Played& played : contract::play(client, place)) {
         const std::string where = fmt::format("{}, {}, {}", name, played.step, played.call);
         EXPECT_TRUE(played.troubles.empty()) << where << fmt::format("\n  {}", fmt::join(played.troubles, "\n  "));
+        if (played.exchanged.method.empty()) continue;  // nothing was answered yet
         EXPECT_THAT(description_.violations(played.exchanged), testing::IsEmpty()) << where;
         if (played.troubles.empty()) matrix[played.call].insert(client["client"]);
       }
@@ -63,7 +69,10 @@ TEST_F(Contract, HoldsOnAnOpenService) {
   std::ofstream out(kBuild / "client-matrix.md");
   out << "| Call | Clients |\n|---|---|\n";
   for (const auto& [call, clients] : matrix) {
-    if (call.find("${") == std::string::npos) out << fmt::format("| {} | {} |\n", call, fmt::join(clients, ", "));
+    if (call.find(" ${") != std::string::npos) continue;  // a link that an answer had
+    std::string shown = call;
+    for (std::size_t at = 0; (at = shown.find("${")) != std::string::npos;) shown.erase(at, 1);
+    out << fmt::format("| {} | {} |\n", shown, fmt::join(clients, ", "));
   }
 }
 

@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "engine/image/codec.h"
 #include "service/auth/key_file.h"
+#include "service/blobs/ticket.h"
 #include "tests/support/served.h"
 
 namespace darkroom {
@@ -54,6 +55,20 @@ class ClientsTest : public Served {
     return found;
   }
 };
+
+TEST_F(ClientsTest, T7ProbesAreAnsweredWithoutAWorker) {
+  config_.service.model = "";
+  start();
+  until([&] { return ask("GET", "/sdapi/v1/sd-models").status == 200; });
+  // One that hangs answers nothing any more, not even what models there are.
+  RawClient hanging = begin("/sdapi/v1/txt2img", "", {{"prompt", "hang"}, {"steps", 1}});
+  until([&] { return count("running") == 1; });
+  for (const char* probe : {"memory", "cmd-flags", "options", "samplers", "progress", "schedulers", "scripts"}) {
+    EXPECT_EQ(ask("GET", std::string("/sdapi/v1/") + probe).status, 200) << probe;
+  }
+  EXPECT_EQ(ask("GET", "/queue/status").status, 200);
+  EXPECT_EQ(ask("GET", "/v1/models").status, 200);
+}
 
 TEST_F(ClientsTest, T34ProgressAndInterruptAreTheCallersOwn) {
   const std::string alice = make_key("alice");
@@ -223,6 +238,50 @@ TEST_F(ClientsTest, ALineOfPixelsBecomesNoHugeControlPicture) {
                                   {{"controlnet_module", "canny"}, {"controlnet_input_images", {encode_base64(line)}}});
   EXPECT_EQ(refused.status, 422) << refused.body;
   EXPECT_THAT(refused.body, HasSubstr("2000×1"));
+}
+
+TEST_F(ClientsTest, ALinkHoldsForItsPictureAndUntilItsTime) {
+  const std::string key = make_key("client");
+  start();
+  json asked = kQuick;
+  asked["size"] = "256x256";
+  asked["response_format"] = "url";
+  asked["n"] = 2;
+  const json answer = body_of(ask("POST", "/v1/images/generations", key, asked));
+  std::string link = answer["data"][0]["url"];
+  link.erase(0, std::string("http://127.0.0.1").size());  // "/v1/pictures/ID/0/TICKET"
+  const std::vector<std::string_view> parts = split(link, '/');
+  ASSERT_EQ(parts.size(), 6U) << link;
+  const std::string id(parts[3]);
+  const std::string ticket(parts[5]);
+  const auto status = [&](const std::string& job, int picture, const std::string& with) {
+    return ask("GET", fmt::format("/v1/pictures/{}/{}/{}", job, picture, with)).status;
+  };
+  EXPECT_EQ(status(id, 0, ticket), 200);
+  EXPECT_EQ(status(id, 1, ticket), 404);  // another picture
+  EXPECT_EQ(status(std::string(id.rbegin(), id.rend()), 0, ticket), 404);
+  for (std::size_t i = 0; i < ticket.size(); ++i) {
+    std::string changed = ticket;
+    changed[i] = changed[i] == '1' ? '2' : '1';
+    EXPECT_EQ(status(id, 0, changed), 404) << i;
+  }
+  EXPECT_EQ(status(id, 0, ticket.substr(1)), 404);
+  EXPECT_EQ(status(id, 0, ticket.substr(0, ticket.size() - 1)), 404);
+  EXPECT_EQ(status(id, 0, "0"), 404);
+
+  // As the service issued them some time ago.
+  const auto office = TicketOffice::open(std::filesystem::path(config_.service.data) / "secret");
+  ASSERT_TRUE(office) << office.error().message;
+  const auto now = std::chrono::system_clock::now();
+  EXPECT_EQ(status(id, 0, office->issue(id + "/0", now + std::chrono::hours(1))), 200);
+  EXPECT_EQ(status(id, 0, office->issue(id + "/0", now - std::chrono::seconds(2))), 404);
+  // A later time does not fit the signature.
+  std::string longer = office->issue(id + "/0", now - std::chrono::hours(1));
+  longer.replace(0, longer.find('.'), ticket.substr(0, ticket.find('.')));
+  EXPECT_EQ(status(id, 0, longer), 404);
+  // What is gone is gone, whatever the link.
+  EXPECT_EQ(ask("DELETE", "/v1/jobs/" + id + "?remove=true", key).status, 204);
+  EXPECT_EQ(status(id, 0, ticket), 404);
 }
 
 // --- How far it is, as pictures ---
