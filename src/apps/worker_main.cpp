@@ -62,16 +62,21 @@ int run(int argc, char** argv) {
   flags.add(app);
   app.add_flag("--allow-any-path", allow_any_path,
                "requests may name files outside of these directories: for a parent that is the user himself");
+  std::string hashes;
+  app.add_option("--model-hashes", hashes, "file of the models' SHA-256, for the parameters in pictures")
+      ->type_name("FILE");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kUsageError;
   }
-  const Result<Config> config = flags.load();
+  Result<Config> config = flags.load();
   if (!config) {
     fmt::print(stderr, "darkroom-worker: {}\n", config.error().message);
     return kUsageError;
   }
+
+  if (!hashes.empty()) config->models.hashes = hashes;
 
   // Whoever started us is the only one who waits: when he dies, whatever we are in the middle of is in vain. If he is
   // dead already, the end of input says so.

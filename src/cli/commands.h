@@ -13,6 +13,7 @@ std::unique_ptr<Command> make_models();
 std::unique_ptr<Command> make_doctor();
 std::unique_ptr<Command> make_serve();
 std::unique_ptr<Command> make_keys();
+std::unique_ptr<Command> make_jobs();
 
 // Parses the command line and runs what it names; gives the exit code.
 int run_darkroom(int argc, const char* const* argv);

@@ -244,7 +244,7 @@ void GenerateFlags::add_steering(CLI::App& app) {
            "MODEL=IMAGE[:SCALE[:START[:END]]][:type=NAME][:preprocess=NAME,ARGUMENT…]", as_controlnets, Times::many},
           {"--preprocess", "/controlnet",
            "what makes the ControlNet's picture from the one given; the i-th belongs to the i-th --controlnet",
-           "NAME[:ARGUMENT,…]", as_preprocessors, Times::many},
+           "NAME[:ARGUMENT,…]", as_preprocessors, Times::many, "preprocessor"},
           {"--save-control-maps", "/output/save_control_maps", "write the pictures that ControlNets saw", "", as_true},
           {"--guess-mode", "/guess_mode", "ControlNets act without the prompt", "", as_true},
           {"--embedding", "/embeddings", "textual inversion; repeatable", "TOKEN=MODEL", as_embeddings, Times::many},
@@ -301,13 +301,27 @@ json GenerateFlags::data(std::vector<Complaint>& complaints) const {
   return data;
 }
 
+std::optional<std::size_t> GenerateFlags::filled(const Given& given, const std::string& pointer) {
+  const auto covers = [&](const std::string& part) { return (pointer + "/").starts_with(part + "/"); };
+  if (given.row.of_element.empty()) {
+    return covers(given.row.pointer) ? std::optional(given.row.pointer.size()) : std::nullopt;
+  }
+  for (std::size_t i = 0; i < given.texts.size(); ++i) {
+    const std::string part = fmt::format("{}/{}/{}", given.row.pointer, i, given.row.of_element);
+    if (covers(part)) return part.size();
+  }
+  return std::nullopt;
+}
+
 std::vector<Complaint> GenerateFlags::in_flags(std::vector<Complaint> complaints) const {
   for (Complaint& complaint : complaints) {
-    const std::string pointer = complaint.pointer + "/";
     const Row* best = nullptr;
+    std::size_t longest = 0;
     for (const Given& given : flags_) {
-      const bool longer = best == nullptr || given.row.pointer.size() > best->pointer.size();
-      if (pointer.starts_with(given.row.pointer + "/") && longer) best = &given.row;
+      const std::optional<std::size_t> length = filled(given, complaint.pointer);
+      if (!length || (best != nullptr && *length <= longest)) continue;
+      best = &given.row;
+      longest = *length;
     }
     if (best != nullptr) complaint.pointer = best->flag;
   }

@@ -41,12 +41,15 @@ class GenerateFlags {
     std::string placeholder;  // "": the flag takes no value
     Convert convert;
     Times times = Times::once;
+    std::string of_element;  // the i-th text fills this of the pointer's i-th element; "": the pointer itself
   };
   struct Given {
     Row row;
     std::vector<std::string> texts;  // empty: not given
   };
   void add(CLI::App& app, const char* group, const std::vector<Row>& rows);
+  // How much of a pointer the flag fills: its length; nothing: it does not.
+  static std::optional<std::size_t> filled(const Given& given, const std::string& pointer);
 
   std::deque<Given> flags_;  // the parser keeps addresses into it
 };

@@ -13,6 +13,7 @@ int run_darkroom(int argc, const char* const* argv) {
   std::vector<std::unique_ptr<Command>> commands;
   commands.push_back(make_generate());
   commands.push_back(make_serve());
+  commands.push_back(make_jobs());
   commands.push_back(make_keys());
   commands.push_back(make_models());
   commands.push_back(make_doctor());

@@ -30,9 +30,9 @@ class Serve final : public Command {
   Serve() : Command("serve") {}
 
   CLI::App* add(CLI::App& darkroom) override {
-    CLI::App* app = add_subcommand(
-        darkroom,
-        "Serve pictures over HTTP. SIGTERM and Ctrl-C let running jobs end, SIGHUP reads certificates again.");
+    CLI::App* app = add_subcommand(darkroom,
+                                   "Serve pictures over HTTP. SIGTERM and Ctrl-C let running jobs end, SIGHUP reads "
+                                   "certificates and looks for models again.");
     config_.add_service(*app);
     app->add_flag("--insecure-no-auth", no_auth_, "serve anybody who reaches the service, without a key")
         ->group("Settings");

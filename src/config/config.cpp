@@ -118,6 +118,13 @@ void describe_keys(auto& visitor, auto& config) {
     in.key("directories", config.models.directories,
            "Searched in this order. Each may be laid out as ours (checkpoints, loras, controlnets, vaes, embeddings,\n"
            "upscalers) or be the models folder of ComfyUI or of the webui. Also: DARKROOM_MODELS=DIR:DIR.");
+    in.key("look_every", config.models.look_every,
+           "Seconds between the service's looks at what has come or gone there; SIGHUP has it look at once.",
+           between(1, 86'400));
+    in.key(
+        "hashes", config.models.hashes,
+        "The file of the models' SHA-256, which are written into pictures' parameters. The service keeps one in its\n"
+        "data and names it to its workers; empty: that.");
   });
   visitor.section("outputs", "Where pictures go.", [&](auto& in) {
     in.key("directory", config.outputs.directory, "A request's save_path lies inside it.", not_empty());

@@ -14,6 +14,8 @@ namespace darkroom {
 
 struct ModelsConfig {
   std::vector<std::string> directories = {"models"};
+  int look_every = 10;  // seconds, of the service
+  std::string hashes;   // "": none are known
 };
 
 struct OutputsConfig {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <filesystem>
 #include <optional>
 
 #include <fmt/format.h>
@@ -54,6 +55,13 @@ void raise_file_limit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+// Where the models' hashes lie, if nobody says.
+ServiceOptions with_hashes(ServiceOptions options) {
+  std::string& hashes = options.config.models.hashes;
+  if (hashes.empty()) hashes = (std::filesystem::path(options.config.service.data) / "model-hashes.json").string();
+  return options;
+}
+
 http::ServerOptions server_options(const HttpConfig& config, const Endpoint& endpoint) {
   http::ServerOptions options;
   options.address = endpoint.address;
@@ -96,7 +104,7 @@ http::Problem unauthorized(const Error& error) {
 class Service::Parts {
  public:
   explicit Parts(ServiceOptions options, Endpoint endpoint)
-      : options_(std::move(options)),
+      : options_(with_hashes(std::move(options))),
         endpoint_(std::move(endpoint)),
         log_(STDERR_FILENO, value_of<LogLevel>(options_.config.http.log_level).value_or(LogLevel::info)),
         authenticator_(options_.config.service.data, openness_of(options_.config.http, endpoint_)) {}
@@ -116,7 +124,14 @@ class Service::Parts {
     add_meta_routes(router, *jobs_, metrics_);
     add_job_routes(router, *desk_);
     const ServiceConfig& service = options_.config.service;
-    add_client_routes(router, *desk_, {.default_model = service.model, .strict_models = service.strict_models});
+    const ModelsConfig& models = options_.config.models;
+    look_for_models_ = add_client_routes(router, *desk_,
+                                         {.models = {.directories = models.directories,
+                                                     .hashes = models.hashes,
+                                                     .look_every = seconds(models.look_every)},
+                                          .default_model = service.model,
+                                          .strict_models = service.strict_models});
+    for (const http::Route& route : router.routes()) routes_.emplace_back(route.method, route.pattern);
     Result<std::unique_ptr<http::Server>> server =
         http::Server::start(server_options(options_.config.http, endpoint_), std::move(router), hooks());
     if (!server) return tl::unexpected(server.error());
@@ -133,8 +148,10 @@ class Service::Parts {
                        is_six ? '[' + address + ']' : address, port());
   }
   std::uint16_t port() const { return server_->port(); }
+  const std::vector<std::pair<std::string, std::string>>& routes() const { return routes_; }
 
   void reload() {
+    look_for_models_();
     Result<void> reloaded;
     if (!options_.config.http.tls_certificate.empty()) reloaded = server_->reload_tls();
     if (reloaded) {
@@ -170,6 +187,7 @@ class Service::Parts {
     options.outputs = options_.config.outputs.directory;
     options.worker = options_.worker;
     options.worker_arguments = options_.worker_arguments;
+    options.worker_arguments.insert(options.worker_arguments.end(), {"--model-hashes", options_.config.models.hashes});
     options.worker_line_bytes = options_.config.worker.line_bytes;
     options.batch = std::min(options_.config.worker.batch, options_.config.worker.queue);
     options.log = [this](LogLevel level, const std::string& message) {
@@ -258,6 +276,8 @@ class Service::Parts {
   std::unique_ptr<Jobs> jobs_;
   std::optional<QuotaGate> gate_;
   std::optional<JobDesk> desk_;
+  std::vector<std::pair<std::string, std::string>> routes_;
+  std::function<void()> look_for_models_;
   std::unique_ptr<http::Server> server_;  // last: it uses all of the above
   std::atomic<bool> is_up_ = false;
 };
@@ -275,6 +295,7 @@ Result<std::unique_ptr<Service>> Service::start(ServiceOptions options) {
 
 std::string Service::url() const { return parts_->url(); }
 std::uint16_t Service::port() const { return parts_->port(); }
+const std::vector<std::pair<std::string, std::string>>& Service::routes() const { return parts_->routes(); }
 void Service::reload() { parts_->reload(); }
 void Service::drain() { parts_->drain(); }
 

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -29,7 +30,9 @@ class Service {
 
   std::string url() const;  // "http://127.0.0.1:7860"
   std::uint16_t port() const;
-  // What SIGHUP asks for: certificates. Keys are read by themselves.
+  // All that is answered: method and pattern, "/v1/jobs/{id}". openapi.json must have the same.
+  const std::vector<std::pair<std::string, std::string>>& routes() const;
+  // What SIGHUP asks for: certificates, and what models there are. Keys are read by themselves.
   void reload();
   // Takes no more requests, lets running jobs end within the configured time, gives back the others. Once.
   void drain();

@@ -381,7 +381,8 @@ void legacy_fields(JsonReader& in, GenerationSpec& spec, const Limits& limits) {
 
 // What no single field shows.
 void check_together(JsonReader& in, const GenerationSpec& spec) {
-  if (spec.model.empty() && !only_enlarges(spec)) in.complain_at("/models/base", "is required");
+  if (spec.model.empty() && !only_enlarges(spec) && !only_preprocesses(spec))
+    in.complain_at("/models/base", "is required");
   if (spec.refiner && spec.refiner->switch_at && spec.refiner->strength) {
     in.complain("refiner", "has both switch_at and strength; one of them says how the refiner is used");
   }

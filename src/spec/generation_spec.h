@@ -240,6 +240,13 @@ inline bool only_enlarges(const GenerationSpec& spec) {
   return spec.init_image && spec.strength == 0.0F && spec.upscale && spec.model.empty();
 }
 
+// One picture through a preprocessor, whose result is the job's picture; no model takes part. Such a request has one
+// ControlNet with a preprocessor and a type, and no model at all.
+inline bool only_preprocesses(const GenerationSpec& spec) {
+  return spec.model.empty() && spec.controlnets.size() == 1 && spec.controlnets.front().model.empty() &&
+         !spec.controlnets.front().preprocess.name.empty();
+}
+
 // How the job is to be treated, whatever it makes.
 struct JobOptions {
   Priority priority = Priority::normal;

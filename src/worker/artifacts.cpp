@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "engine/image/codec.h"
 #include "metadata/infotext.h"
+#include "metadata/model_hashes.h"
 
 namespace darkroom {
 namespace {
@@ -41,15 +42,23 @@ Result<engine::Bytes> encode(const OutputChoice& output, const engine::Image& im
   DR_ASSERT(false);
 }
 
+// "": not computed yet, or a folder, which has none.
+std::string sha256_of_model(const fs::path& hashes, const std::string& model) {
+  if (hashes.empty()) return "";
+  const auto known = ModelHashes::load(hashes);
+  return known ? known->find(model).value_or("") : "";
+}
+
 Result<void> write_picture(const fs::path& path, const GenerationSpec& spec, const engine::GenerationResult& result,
-                           const engine::GeneratedPicture& picture, GeneratedImage& written) {
+                           const engine::GeneratedPicture& picture, const std::string& model_sha256,
+                           GeneratedImage& written) {
   engine::Image image;
   image.width = picture.width;
   image.height = picture.height;
   image.channels = 3;
   image.pixels = picture.rgb;
   const std::string parameters =
-      spec.output.embed_parameters ? parameters_text(spec, picture, result.scheduler) : std::string();
+      spec.output.embed_parameters ? parameters_text(spec, picture, result.scheduler, model_sha256) : std::string();
   const Result<engine::Bytes> bytes = encode(spec.output, image, parameters);
   if (!bytes) return tl::unexpected(bytes.error());
   if (Result<void> done = write_file_atomically(path, *bytes); !done) return done;
@@ -122,13 +131,14 @@ Result<fs::path> OutputDirectory::find_input(const std::string& path) const {
 }
 
 Result<Artifacts> write_artifacts(const std::vector<fs::path>& paths, const GenerationSpec& spec,
-                                  const engine::GenerationResult& result) {
+                                  const engine::GenerationResult& result, const fs::path& hashes) {
   DR_ASSERT(paths.size() == result.pictures.size());
+  const std::string model_sha256 = sha256_of_model(hashes, spec.model);
   Artifacts artifacts;
   Result<void> done;
   for (std::size_t i = 0; done && i < paths.size(); ++i) {
     GeneratedImage image;
-    done = write_picture(paths[i], spec, result, result.pictures[i], image);
+    done = write_picture(paths[i], spec, result, result.pictures[i], model_sha256, image);
     if (done) artifacts.pictures.push_back(std::move(image));
   }
   const std::size_t maps = spec.output.save_control_maps ? result.control_maps.size() : 0;
@@ -145,7 +155,7 @@ Result<Artifacts> write_artifacts(const std::vector<fs::path>& paths, const Gene
 }
 
 std::string parameters_text(const GenerationSpec& spec, const engine::GeneratedPicture& picture,
-                            const std::string& scheduler) {
+                            const std::string& scheduler, const std::string& model_sha256) {
   if (only_enlarges(spec)) {
     const Infotext enlarged{.prompt = "",
                             .negative_prompt = "",
@@ -163,8 +173,10 @@ std::string parameters_text(const GenerationSpec& spec, const engine::GeneratedP
                              {"Sampler", scheduler},
                              {"CFG scale", fmt::to_string(spec.guidance_scale)},
                              {"Seed", fmt::to_string(picture.seed)},
-                             {"Size", fmt::format("{}x{}", width, height)},
-                             {"Model", fs::path(spec.model).stem().string()}}};
+                             {"Size", fmt::format("{}x{}", width, height)}}};
+  constexpr std::size_t kShortHash = 10;  // digits, as the webui has it
+  if (!model_sha256.empty()) info.settings.emplace_back("Model hash", model_sha256.substr(0, kShortHash));
+  info.settings.emplace_back("Model", fs::path(spec.model).stem().string());
   if (!spec.vae.empty()) info.settings.emplace_back("VAE", fs::path(spec.vae).filename().string());
   if (spec.init_image) info.settings.emplace_back("Denoising strength", fmt::to_string(spec.strength));
   // compat(webui): counts from the last layer, and SDXL's penultimate one is 2.

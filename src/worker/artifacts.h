@@ -39,12 +39,13 @@ struct Artifacts {
 
 // Encodes and writes every picture, one a path, and where the request asks for them the control pictures beside the
 // first: "a.png" or "a-0.png" → "a-control-0.png", … If one fails, those of this job that were written are removed.
-// Errors: those of encoding and of write_file_atomically().
+// `hashes`: the file of the models' SHA-256 (metadata/model_hashes.h); "": none. Errors: those of encoding and of
+// write_file_atomically().
 Result<Artifacts> write_artifacts(const std::vector<std::filesystem::path>& paths, const GenerationSpec& spec,
-                                  const engine::GenerationResult& result);
+                                  const engine::GenerationResult& result, const std::filesystem::path& hashes);
 
-// The parameters of one picture as the webui writes and reads them.
+// The parameters of one picture as the webui writes and reads them. `model_sha256`: "": not known.
 std::string parameters_text(const GenerationSpec& spec, const engine::GeneratedPicture& picture,
-                            const std::string& scheduler);
+                            const std::string& scheduler, const std::string& model_sha256);
 
 }  // namespace darkroom

@@ -7,6 +7,8 @@
 #include <utility>
 
 #include "base/overloaded.h"
+#include "spec/generation_spec.h"
+#include "worker/detect.h"
 #include "worker/memory.h"
 
 namespace darkroom {
@@ -52,7 +54,8 @@ tl::expected<GenerationSpec, Refusal> resolve_files(const GenerationSpec& spec, 
     if (!image.path.empty()) settle(image.path, pointer, outputs.find_input(image.path));
   };
 
-  if (!only_enlarges(found)) model(ModelRole::checkpoint, found.model, "/models/base");
+  const bool preprocesses = only_preprocesses(found);
+  if (!only_enlarges(found) && !preprocesses) model(ModelRole::checkpoint, found.model, "/models/base");
   if (found.refiner) model(ModelRole::checkpoint, found.refiner->model, "/models/refiner");
   if (!found.vae.empty()) model(ModelRole::vae, found.vae, "/models/vae");
   for (std::size_t i = 0; i < found.loras.size(); ++i) {
@@ -60,7 +63,9 @@ tl::expected<GenerationSpec, Refusal> resolve_files(const GenerationSpec& spec, 
   }
   for (std::size_t i = 0; i < found.controlnets.size(); ++i) {
     ControlNetUse& use = found.controlnets[i];
-    if (use.model.empty()) {
+    if (preprocesses) {
+      // There is no net to find.
+    } else if (use.model.empty()) {
       settle(use.model, fmt::format("/controlnet/{}/type", i), models.find_by_word(ModelRole::controlnet, use.type));
     } else {
       model(ModelRole::controlnet, use.model, fmt::format("/controlnet/{}/model", i));
@@ -149,7 +154,7 @@ std::optional<JobRunner::Prepared> JobRunner::prepare(const GenerationRequest& r
   }
   if (Result<void> settled = settle_size(*spec, limits_); !settled) throw Failure(settled.error());
   std::vector<std::filesystem::path> paths = value_or_throw(outputs_.plan(*spec, response.request_id));
-  const std::uint64_t predicted = check_memory(*spec);
+  const std::uint64_t predicted = only_preprocesses(*spec) ? 0 : check_memory(*spec);
   return Prepared{std::move(*spec), std::move(paths), predicted};
 }
 
@@ -159,7 +164,9 @@ void JobRunner::generate(const GenerationRequest& request, Response& response, e
   const std::optional<Prepared> prepared = prepare(request, response);
   if (!prepared) return;
   const Clock::time_point inference_start = Clock::now();
-  engine::GenerationResult result = engine_.generate(prepared->spec, progress, cancel);
+  engine::GenerationResult result = only_preprocesses(prepared->spec)
+                                        ? detect(prepared->spec, progress)
+                                        : engine_.generate(prepared->spec, progress, cancel);
   const double inference_time = seconds_since(inference_start);
   progress.stage("write");
   cancel.throw_if_cancelled();
@@ -174,7 +181,7 @@ void JobRunner::write(const GenerationRequest& request, const Prepared& prepared
                       Response& response) {
   const auto& [spec, paths, predicted] = prepared;
   Generated generated;
-  Artifacts artifacts = value_or_throw(write_artifacts(paths, spec, result));
+  Artifacts artifacts = value_or_throw(write_artifacts(paths, spec, result, hashes_));
   generated.generated_images = std::move(artifacts.pictures);
   generated.control_maps = std::move(artifacts.control_maps);
   generated.tags = request.job.tags;

@@ -26,7 +26,12 @@ class JobRunner {
  public:
   JobRunner(engine::Engine& engine, const ModelDirectories& models, const OutputDirectory& outputs,
             const Config& config)
-      : engine_(engine), models_(models), outputs_(outputs), limits_(config.limits), config_(config.worker) {}
+      : engine_(engine),
+        models_(models),
+        outputs_(outputs),
+        limits_(config.limits),
+        config_(config.worker),
+        hashes_(config.models.hashes) {}
 
   Response run(const std::string& request_id, const Job& job, engine::ProgressSink& progress,
                const engine::CancelToken& cancel);
@@ -56,8 +61,8 @@ class JobRunner {
                 const engine::CancelToken& cancel);
   void generate_part(std::span<const Member> members, std::size_t first,
                      const std::function<void(std::size_t member, Response response)>& on_end);
-  static void write(const GenerationRequest& request, const Prepared& prepared, engine::GenerationResult result,
-                    Response& response);
+  void write(const GenerationRequest& request, const Prepared& prepared, engine::GenerationResult result,
+             Response& response);
   std::size_t fitting(std::span<const Member> members) const;
   void load(const LoadModel& load, Response& response);
   void unload(const UnloadModel& unload, Response& response);
@@ -70,6 +75,7 @@ class JobRunner {
   const OutputDirectory& outputs_;
   const Limits& limits_;
   const WorkerConfig& config_;
+  const std::string& hashes_;  // the file
 };
 
 // Whether two requests can be run together, as far as their names say it.

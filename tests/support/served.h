@@ -32,6 +32,7 @@ class Served : public testing::Test {
          {"loras/watercolor", "vaes/fixed", "controlnets/canny-xl", "embeddings/badhands", "upscalers/4x-UltraSharp"}) {
       write_file(models / (std::string(file) + ".safetensors"), tiny_safetensors());
     }
+    config_.models.directories = {models.string()};
     config_.service.data = (directory_ / "data").string();
     config_.service.model = "sdxl";
     config_.outputs.directory = (directory_ / "outputs").string();

@@ -149,6 +149,21 @@ std::string known_names() {
   return names;
 }
 
+// The picture with its shorter side at `resolution` pixels; 0 leaves it.
+Result<Image> at_resolution(Image picture, int resolution) {
+  constexpr int kLongest = 16'384;  // pixels; a line of one pixel's height would become any size
+  const int shorter = std::min(picture.width, picture.height);
+  if (resolution == 0 || shorter == resolution || shorter < 1) return picture;
+  if (static_cast<std::int64_t>(std::max(picture.width, picture.height)) * resolution / shorter > kLongest) {
+    return fail(ErrorCode::invalid_argument, "a picture of {}×{} pixels is longer than {} with {} at its shorter side",
+                picture.width, picture.height, kLongest, resolution);
+  }
+  const auto scaled = [&](int side) {
+    return std::max(1, static_cast<int>(std::lround(static_cast<double>(side) * resolution / shorter)));
+  };
+  return resize(picture, scaled(picture.width), scaled(picture.height));
+}
+
 }  // namespace
 
 std::span<const Preprocessor> preprocessors() { return kPreprocessors; }
@@ -176,6 +191,12 @@ Result<Image> preprocess(const Image& image, std::string_view name, std::span<co
     }
   }
   return found->run(to_rgb(image), values).map([](const Image& out) { return to_rgb(out); });
+}
+
+Result<Image> preprocess_at(Image picture, int resolution, std::string_view name, std::span<const float> arguments) {
+  return at_resolution(std::move(picture), resolution).and_then([&](const Image& scaled) {
+    return preprocess(scaled, name, arguments);
+  });
 }
 
 }  // namespace darkroom::engine

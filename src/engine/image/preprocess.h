@@ -30,6 +30,10 @@ std::span<const Preprocessor> preprocessors();
 // name (the message lists the known), too many arguments, one out of its range, an empty picture.
 Result<Image> preprocess(const Image& image, std::string_view name, std::span<const float> arguments);
 
+// The same once the shorter side is brought to `resolution` pixels; 0: the picture as it is. Error invalid_argument
+// also where the longer side would pass 16384.
+Result<Image> preprocess_at(Image picture, int resolution, std::string_view name, std::span<const float> arguments);
+
 // Edges, 0 or 255, one channel: OpenCV's cv2.Canny(image, low, high) with its defaults, aperture 3 and the L1 norm. In
 // a colour picture each pixel takes the channel with the steepest slope. low ≤ high.
 Image canny(const Image& image, float low, float high);

@@ -1,28 +1,17 @@
 #include "engine/pipeline/controls.h"
 
-#include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "base/error.h"
 #include "base/text.h"
 #include "engine/image/pixels.h"
 #include "engine/image/preprocess.h"
-#include "engine/image/resize.h"
 #include "engine/pipeline/autoencoder.h"
 #include "engine/pipeline/source_pictures.h"
 
 namespace darkroom::engine {
 namespace {
-
-// The picture with its shorter side at `resolution` pixels; 0 leaves it.
-Image at_resolution(Image picture, int resolution) {
-  const int shorter = std::min(picture.width, picture.height);
-  if (resolution == 0 || shorter == resolution) return picture;
-  const auto scaled = [&](int side) {
-    return std::max(1, static_cast<int>(std::lround(static_cast<double>(side) * resolution / shorter)));
-  };
-  return resize(picture, scaled(picture.width), scaled(picture.height));
-}
 
 // Scales of each connection and, last, the middle.
 std::vector<float> scales_of(std::size_t count, float scale, bool guess_mode) {
@@ -67,8 +56,8 @@ std::vector<Control> read_controls(const GenerationSpec& spec,
     const std::string field = fmt::format("controlnet/{}/control_image", i);
     Image map = to_rgb(read_picture(use.image, field));
     if (!use.preprocess.name.empty()) {
-      map = to_rgb(value_or_throw(preprocess(at_resolution(std::move(map), use.preprocess.resolution),
-                                             use.preprocess.name, use.preprocess.arguments)));
+      map = value_or_throw(
+          preprocess_at(std::move(map), use.preprocess.resolution, use.preprocess.name, use.preprocess.arguments));
     }
     int type = 0;
     if (models[i]->config.num_control_type > 0) {

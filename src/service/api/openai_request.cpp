@@ -301,6 +301,11 @@ tl::expected<OpenaiRequest, Refusal> decode_openai(OpenaiKind kind, const Openai
   read_sampling(draft, in);
   read_loras(draft, in);
   in.whole("n", draft.pictures, 1, kMostPictures);
+  // Evenly before the end, which is the picture itself.
+  const OpenaiRequest& request = draft.request;
+  if (request.stream && request.partial_images > 0) {
+    draft.spec.output.preview_every = std::max(1, draft.spec.steps / (request.partial_images + 1));
+  }
   if (!draft.complaints.empty()) {
     Error error{draft.code, as_error(draft.complaints).message};
     return tl::unexpected(Refusal{std::move(error), std::move(draft.complaints)});

@@ -103,6 +103,12 @@ json sdapi_extras_answer(SdapiExtrasKind kind, const std::vector<std::string>& p
   return answer;
 }
 
+json sdapi_detect_answer(const std::vector<std::string>& pictures) {
+  json images = json::array();
+  for (const std::string& picture : pictures) images.push_back(encode_base64(picture));
+  return {{"images", std::move(images)}, {"info", "Success"}};
+}
+
 json sdapi_progress_answer(const std::optional<SdapiProgress>& progress, PreviewUse use) {
   const SdapiProgress now = progress.value_or(SdapiProgress{.job_count = 0});
   double share = 0.0;

@@ -29,6 +29,9 @@ nlohmann::json sdapi_answer(const SdapiRequest& request, const std::vector<Sdapi
 nlohmann::json sdapi_extras_answer(SdapiExtrasKind kind, const std::vector<std::string>& pictures,
                                    const std::vector<std::string>& warnings);
 
+// {"images", "info"} of /controlnet/detect.
+nlohmann::json sdapi_detect_answer(const std::vector<std::string>& pictures);
+
 // The caller's job as progress tells it; idle where there is none.
 struct SdapiProgress {
   std::string job;  // its id

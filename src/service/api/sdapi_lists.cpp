@@ -67,8 +67,10 @@ json sdapi_vaes(const ModelCatalog& models) {
 json sdapi_loras(const ModelCatalog& models) {
   json list = json::array();
   for (const CatalogModel* model : models.of(ModelRole::lora)) {
+    json metadata = json::object();
+    if (!model->sha256.empty()) metadata["sha256"] = model->sha256;
     list.push_back(
-        {{"name", model->stem()}, {"alias", model->stem()}, {"path", model->file}, {"metadata", json::object()}});
+        {{"name", model->stem()}, {"alias", model->stem()}, {"path", model->file}, {"metadata", std::move(metadata)}});
   }
   return list;
 }

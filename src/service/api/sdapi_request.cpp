@@ -19,6 +19,7 @@ constexpr int kDefaultSteps = 50;
 constexpr float kDefaultGuidance = 7.0F;
 constexpr int kMostPictures = 100;  // of one request
 constexpr int kMostIterations = 100;
+constexpr int kPreviews = 10;     // of one job, for progress
 constexpr int kSdxlClipStop = 2;  // compat(webui): counts from the last layer, and SDXL's penultimate one is 2
 
 // Keys that are long or secret, wherever they stand.
@@ -191,6 +192,7 @@ void read_sampling(SdapiDraft& draft, const TolerantReader& in) {
   if (in.flag("tiling", tiling)) spec.tile_x = spec.tile_y = tiling;
   bool restore_faces = false;
   if (in.flag("restore_faces", restore_faces) && restore_faces) draft.warn("restore_faces is not done");
+  spec.output.preview_every = std::max(1, spec.steps / kPreviews);
   // k-diffusion's: what is not their default would show.
   constexpr std::array<std::pair<const char*, float>, 3> kChurn = {
       {{"s_churn", 0.0F}, {"s_tmin", 0.0F}, {"s_noise", 1.0F}}};

@@ -52,14 +52,18 @@ struct SdapiRequest {
 tl::expected<SdapiRequest, Refusal> decode_sdapi(SdapiKind kind, const nlohmann::json& body,
                                                  const SdapiContext& context);
 
-// extra-single-image and extra-batch-images: enlarging of pictures as they are.
+// What is done to pictures as they are: enlarging, control pictures.
 struct SdapiExtras {
   std::vector<GenerationRequest> jobs;  // one a picture; none where nothing is to be done
   std::vector<ImageSource> pictures;    // as they came
 };
+// extra-single-image and extra-batch-images.
 enum class SdapiExtrasKind : std::uint8_t { single, batch };
 tl::expected<SdapiExtras, Refusal> decode_sdapi_extras(SdapiExtrasKind kind, const nlohmann::json& body,
                                                        const SdapiContext& context);
+
+// /controlnet/detect: each picture through a preprocessor.
+tl::expected<SdapiExtras, Refusal> decode_sdapi_detect(const nlohmann::json& body, const SdapiContext& context);
 
 // What was found, or the first checkpoint's file; error not_found where there is none.
 Result<std::string> default_checkpoint(const SdapiContext& context);

@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "service/api/controlnet_names.h"
 #include "service/api/sdapi_inside.h"
+#include "spec/generation_spec.h"
 
 namespace darkroom {
 namespace {
@@ -65,29 +66,31 @@ void read_unit_picture(SdapiDraft& draft, const TolerantReader& in, ControlNetUs
   }
 }
 
-void read_module(SdapiDraft& draft, const TolerantReader& in, ControlNetUse& use) {
+// `prefix`: of the keys, which detect calls "controlnet_module" and so on.
+void read_module(SdapiDraft& draft, const TolerantReader& in, const std::string& prefix, ControlNetUse& use) {
   std::string module = "none";
-  in.text("module", module);
+  in.text(prefix + "module", module);
   const ControlModule* known = find_control_module(module);
   if (known == nullptr) {
     std::vector<std::string> names;
     for (const ControlModule& one : control_modules()) names.emplace_back(one.module);
-    return in.complain("module", fmt::format("is \"{}\"; built in are {}", module.substr(0, 60), join_with_or(names)));
+    return in.complain(prefix + "module",
+                       fmt::format("is \"{}\"; built in are {}", module.substr(0, 60), join_with_or(names)));
   }
   use.preprocess.name = known->preprocessor;
   use.type = known->type;
   if (known->preprocessor.empty()) return;
   bool pixel_perfect = false;
-  in.flag("pixel_perfect", pixel_perfect);
+  in.flag(prefix + "pixel_perfect", pixel_perfect);
   int resolution = 512;
-  in.whole("processor_res", resolution, -1, draft.context.limits.max_side);
+  in.whole(prefix + "processor_res", resolution, -1, draft.context.limits.max_side);
   use.preprocess.resolution = pixel_perfect || resolution < 0 ? 0 : resolution;
   if (known->preprocessor != "canny") return;
   float low = 100.0F;
   float high = 200.0F;
   for (const auto& [key, threshold] : {std::pair("threshold_a", &low), {"threshold_b", &high}}) {
     float given = -1.0F;  // compat(webui): the module's own
-    if (in.number(key, given, -1.0F, 255.0F) && given >= 0.0F) *threshold = given;
+    if (in.number(prefix + key, given, -1.0F, 255.0F) && given >= 0.0F) *threshold = given;
   }
   use.preprocess.arguments = {low, high};
 }
@@ -118,7 +121,7 @@ void read_unit(SdapiDraft& draft, const TolerantReader& in) {
     return;
   }
   ControlNetUse use;
-  read_module(draft, in, use);
+  read_module(draft, in, "", use);
   std::string type;
   if (in.text("union_control_type", type) && to_lower(type) != "unknown") use.type = to_lower(type);
   use.model = find_model(draft, in, "model", ModelRole::controlnet, model);
@@ -174,6 +177,40 @@ void read_scripts(SdapiDraft& draft, const TolerantReader& in) {
       read_unit(draft, unit);
     }
   }
+}
+
+tl::expected<SdapiExtras, Refusal> decode_sdapi_detect(const json& body, const SdapiContext& context) {
+  constexpr std::size_t kMostPictures = 100;
+  constexpr const char* kPictures = "controlnet_input_images";
+  SdapiDraft draft{.kind = SdapiKind::img2img, .context = context};
+  const TolerantReader in(body, "", draft.complaints);
+  ControlNetUse use;
+  read_module(draft, in, "controlnet_", use);
+  std::vector<const json*> pictures = in.list(kPictures);
+  if (pictures.empty()) in.complain(kPictures, "is required");
+  if (pictures.size() > kMostPictures) {
+    in.complain(kPictures, fmt::format("has {} pictures, at most {} are allowed", pictures.size(), kMostPictures));
+    pictures.clear();
+  }
+  SdapiExtras result;
+  for (const json* each : pictures) {
+    ImageSource picture;
+    if (!read_picture(draft, in, kPictures, *each, picture)) continue;
+    if (!use.preprocess.name.empty()) {
+      GenerationRequest job;
+      job.job.tags = {"sdapi", "detect"};
+      job.spec.prompt = use.preprocess.name;  // a message must have one; nobody reads it
+      job.spec.steps = 1;
+      job.spec.output.embed_parameters = false;
+      job.spec.controlnets = {use};
+      job.spec.controlnets.front().image = picture;
+      DR_ASSERT(only_preprocesses(job.spec));
+      result.jobs.push_back(std::move(job));
+    }
+    result.pictures.push_back(std::move(picture));
+  }
+  if (!draft.complaints.empty()) return tl::unexpected(refusal_of(draft));
+  return result;
 }
 
 }  // namespace darkroom

@@ -26,13 +26,13 @@ constexpr int kDefaultTimeout = 300;          // seconds
 constexpr int kPreprocessorResolution = 512;  // pixels
 constexpr double kMaxControlNetWeight = 2.0;
 
-constexpr std::array<std::string_view, 32> kNames = {
+constexpr std::array<std::string_view, 33> kNames = {
     "model",          "base",     "refiner",        "vae",           "conditioning",    "prompt",
     "negativePrompt", "loRAs",    "controlNets",    "modelPath",     "weight",          "conditioningImage",
     "scheduler",      "type",     "steps",          "guidanceScale", "hyperparameters", "seed",
     "strength",       "width",    "height",         "batchSize",     "output",          "format",
     "quality",        "savePath", "postProcessing", "factor",        "guidanceRescale", "pagScale",
-    "metadata",       "tags"};
+    "metadata",       "tags",     "previewEvery"};
 
 // Keys of the worker's message that a request may have beside the specification's own.
 constexpr std::array<std::string_view, 18> kFurther = {"prompt_2",
@@ -70,6 +70,7 @@ constexpr std::array kMoved = {Moved{"/models", "/model"},
                                Moved{"/dimensions", "/hyperparameters"},
                                Moved{"/batch/size", "/hyperparameters/batchSize"},
                                Moved{"/output/save_path", "/output/savePath"},
+                               Moved{"/output/preview_every", "/output/previewEvery"},
                                Moved{"/output/upscale", "/postProcessing"}};
 
 constexpr std::array kMovedEnds = {Moved{"/name", "/modelPath"}, Moved{"/model", "/modelPath"},
@@ -155,6 +156,7 @@ void read_fields(JsonReader& in, SdxlRequest& request) {
     output.field("format", request.output.format);
     output.field("quality", request.output.quality);
     output.field("savePath", request.output.save_path);
+    output.field("previewEvery", request.output.preview_every);
   });
   in.list("postProcessing", request.post_processing, static_cast<std::size_t>(-1),
           [](JsonReader& one, SdxlPostProcessing& step) {
@@ -273,6 +275,7 @@ json data_of(const SdxlRequest& request, const std::string& request_id, const Li
         {"priority", "normal"},
         {"timeout", kDefaultTimeout},
         {"tags", sdxl_tags(request)}}}};
+  if (request.output.preview_every) data["output"]["preview_every"] = *request.output.preview_every;
   if (hyper.guidance_rescale) data["hyperparameters"]["guidance_rescale"] = *hyper.guidance_rescale;
   if (hyper.pag_scale) data["hyperparameters"]["pag_scale"] = *hyper.pag_scale;
   return data;

@@ -59,6 +59,7 @@ struct SdxlRequest {
   struct {
     std::optional<std::string> format, save_path;
     std::optional<int> quality;
+    std::optional<int> preview_every;  // steps; beyond the specification
   } output;
   std::vector<SdxlPostProcessing> post_processing;
   nlohmann::json further = nlohmann::json::object();  // keys of the worker's message

@@ -68,10 +68,11 @@ std::string sha256(std::string_view bytes) {
 
 std::string sha256_hex(std::string_view bytes) { return to_hex(sha256(bytes)); }
 
-Result<std::string> sha256_of_file(int fd) {
+Result<std::string> sha256_of_file(int fd, const std::function<bool()>& goes_on) {
   Sha256 hash;
   std::array<char, 1 << 16> buffer;
   while (true) {
+    if (goes_on && !goes_on()) return fail(ErrorCode::cancelled, "not read to its end");
     const ssize_t got = ::read(fd, buffer.data(), buffer.size());
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return fail(ErrorCode::internal, "cannot read a file: {}", std::generic_category().message(errno));

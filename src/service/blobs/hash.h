@@ -1,6 +1,7 @@
 // Digests.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -16,8 +17,8 @@ std::optional<std::string> from_hex(std::string_view hex);
 // Each of 32 bytes.
 std::string sha256(std::string_view bytes);
 std::string sha256_hex(std::string_view bytes);  // 64 digits
-// From where the descriptor stands to the end.
-Result<std::string> sha256_of_file(int fd);
+// From where the descriptor stands to the end. Error cancelled: `goes_on` said no, between two blocks.
+Result<std::string> sha256_of_file(int fd, const std::function<bool()>& goes_on = nullptr);
 std::string hmac_sha256(std::string_view key, std::string_view bytes);
 
 // Whether this is the HMAC of these bytes; takes as long wherever it differs.

@@ -17,7 +17,7 @@ namespace darkroom {
 
 struct Clients {
   Clients(JobDesk& the_desk, ClientsOptions the_options)
-      : desk(the_desk), jobs(the_desk.jobs()), options(std::move(the_options)), models(jobs) {}
+      : desk(the_desk), jobs(the_desk.jobs()), options(std::move(the_options)), models(jobs, options.models) {}
 
   JobDesk& desk;
   Jobs& jobs;

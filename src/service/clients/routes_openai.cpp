@@ -215,13 +215,13 @@ void add_openai_routes(http::Router& router, const std::shared_ptr<Clients>& cli
        }});
 }
 
-void add_client_routes(http::Router& router, JobDesk& desk, ClientsOptions options) {
+std::function<void()> add_client_routes(http::Router& router, JobDesk& desk, ClientsOptions options) {
   const auto clients = std::make_shared<Clients>(desk, std::move(options));
   add_sdxl_routes(router, clients);
   add_sdapi_routes(router, clients);
   add_sdapi_list_routes(router, clients);
   add_openai_routes(router, clients);
-  for (const char* path : {"/sdapi", "/controlnet"}) {
+  for (const char* path : {"/sdapi", "/controlnet", "/queue"}) {
     router.format_problems(path, [](http::Problem problem, const http::Request&) {
       if (problem.status == 404) problem.detail = "Not Found";  // the words that clients look for
       return sdapi_problem(problem);
@@ -231,6 +231,9 @@ void add_client_routes(http::Router& router, JobDesk& desk, ClientsOptions optio
     router.format_problems(
         path, [](const http::Problem& problem, const http::Request&) { return problem_response(problem); });
   }
+  return [weak = std::weak_ptr(clients)] {
+    if (const auto still = weak.lock()) still->models.look_now();
+  };
 }
 
 }  // namespace darkroom

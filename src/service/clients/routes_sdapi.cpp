@@ -1,4 +1,5 @@
 // webui's API: what generates, and what belongs to it: progress, interrupt, options.
+#include <algorithm>
 #include <ctime>
 
 #include "service/api/sdapi_answers.h"
@@ -48,7 +49,10 @@ http::Response generated(Clients& clients, const Work& work, bool interrupted, c
                        sdapi_answer(request, pictures, *clients.models.known_or_none(), warnings_of(views), timestamp));
 }
 
-http::Response enlarged(Clients& clients, const Work& work, SdapiExtrasKind kind) {
+// How pictures are answered that were made of others; with the warnings.
+using PicturesAnswer = std::function<json(const std::vector<std::string>&, const std::vector<std::string>&)>;
+
+http::Response reworked(Clients& clients, const Work& work, const PicturesAnswer& answer) {
   const std::vector<JobView> views = views_of(clients.jobs, work);
   if (const auto failure = failure_of(views)) return sdapi_refusal(*failure);
   std::vector<std::string> pictures;
@@ -57,7 +61,7 @@ http::Response enlarged(Clients& clients, const Work& work, SdapiExtrasKind kind
     if (!files) return sdapi_refusal({files.error(), {}});
     pictures.insert(pictures.end(), std::make_move_iterator(files->begin()), std::make_move_iterator(files->end()));
   }
-  return json_response(200, sdapi_extras_answer(kind, pictures, warnings_of(views)));
+  return json_response(200, answer(pictures, warnings_of(views)));
 }
 
 using Respond = std::function<http::Response(bool interrupted, const std::string& timestamp)>;
@@ -113,24 +117,41 @@ http::Answer generate(SdapiKind kind, const std::shared_ptr<Clients>& clients, c
                   });
 }
 
-http::Answer enlarge(SdapiExtrasKind kind, const std::shared_ptr<Clients>& clients, const http::Request& request) {
+// Pictures that are worked on as they are.
+http::Answer rework(const std::shared_ptr<Clients>& clients, const http::Request& request, const char* kind,
+                    const std::function<tl::expected<SdapiExtras, Refusal>(const json&, const SdapiContext&)>& decode,
+                    PicturesAnswer answer) {
   const Result<json> body = sdapi_body(request);
   if (!body) return sdapi_refusal({body.error(), {}});
   const auto known = clients->models.known();
   if (!known) return sdapi_refusal({known.error(), {}});
   const SdapiOptions options = clients->sessions.options(caller_of(request));
-  auto decoded = decode_sdapi_extras(kind, *body, {clients->desk.limits(), **known, options, ""});
+  auto decoded = decode(*body, {clients->desk.limits(), **known, options, ""});
   if (!decoded) return sdapi_refusal(decoded.error());
   if (decoded->jobs.empty()) {
     std::vector<std::string> pictures;
     for (ImageSource& picture : decoded->pictures) pictures.push_back(std::move(picture.bytes));
-    return json_response(200, sdapi_extras_answer(kind, pictures, {}));
+    return json_response(200, answer(pictures, {}));
   }
   const std::vector<GenerationRequest> jobs = decoded->jobs;
-  const auto work = submit(clients->desk, request, {"extras", std::move(decoded->jobs), json::object()});
+  const auto work = submit(clients->desk, request, {kind, std::move(decoded->jobs), json::object()});
   if (!work) return sdapi_problem(work.error());
   return wait_for(clients, request, *work, activity_of(*work, jobs, job_timestamp()),
-                  [clients, work = *work, kind](bool, const std::string&) { return enlarged(*clients, work, kind); });
+                  [clients, work = *work, answer = std::move(answer)](bool, const std::string&) {
+                    return reworked(*clients, work, answer);
+                  });
+}
+
+http::Answer enlarge(SdapiExtrasKind kind, const std::shared_ptr<Clients>& clients, const http::Request& request) {
+  return rework(
+      clients, request, "extras",
+      [kind](const json& body, const SdapiContext& context) { return decode_sdapi_extras(kind, body, context); },
+      [kind](const auto& pictures, const auto& warnings) { return sdapi_extras_answer(kind, pictures, warnings); });
+}
+
+http::Answer detect(const std::shared_ptr<Clients>& clients, const http::Request& request) {
+  return rework(clients, request, "detect", decode_sdapi_detect,
+                [](const auto& pictures, const auto&) { return sdapi_detect_answer(pictures); });
 }
 
 std::optional<SdapiProgress> progress_of(Clients& clients, const std::string& caller) {
@@ -174,6 +195,26 @@ http::Answer interrupt(Clients& clients, const http::Request& request) {
   return json_response(200, json::object());
 }
 
+bool has_idle_worker(Jobs& jobs) {
+  return std::ranges::any_of(jobs.stats().workers,
+                             [](const WorkerStats& worker) { return worker.state == WorkerState::idle; });
+}
+
+// The model that the caller's next request would use, as jobs name it.
+Result<std::string> checkpoint_of(Clients& clients, const std::string& caller) {
+  const auto catalog = clients.models.known();
+  if (!catalog) return tl::unexpected(catalog.error());
+  const SdapiOptions options = clients.sessions.options(caller);
+  return default_checkpoint({clients.desk.limits(), **catalog, options, clients.default_model(**catalog)});
+}
+
+// What a worker came to; its thread and a handler's share it.
+struct Outcome {
+  std::mutex mutex;
+  bool is_there = false;
+  std::optional<Error> trouble;
+};
+
 http::Answer change_options(Clients& clients, const http::Request& request) {
   const Result<json> body = sdapi_body(request);
   if (!body) return sdapi_refusal({body.error(), {}});
@@ -185,8 +226,38 @@ http::Answer change_options(Clients& clients, const http::Request& request) {
   auto changed =
       changed_sdapi_options(*body, {clients.desk.limits(), catalog, options, clients.default_model(catalog)});
   if (!changed) return sdapi_refusal(changed.error());
+  const bool other_model = changed->checkpoint != options.checkpoint;
   clients.sessions.set_options(caller, std::move(*changed));
+  // webui loads the model now, so that the next picture has not to wait for it; here where nobody else needs a worker.
+  if (other_model && has_idle_worker(clients.jobs)) {
+    if (const auto model = checkpoint_of(clients, caller)) clients.jobs.load_model(*model, [](const Result<void>&) {});
+  }
   return json_response(200, nullptr);
+}
+
+using MoveModel = void (Jobs::*)(const std::string&, std::function<void(Result<void>)>);
+
+// Answers once the caller's checkpoint is loaded, or let go of.
+http::Answer move_model(const std::shared_ptr<Clients>& clients, const http::Request& request, MoveModel move) {
+  const Result<std::string> model = checkpoint_of(*clients, caller_of(request));
+  if (!model) return sdapi_refusal({model.error(), {}});
+  const auto outcome = std::make_shared<Outcome>();
+  const auto later = std::make_shared<http::Later>(clients->deadline(), [outcome] {
+    const std::scoped_lock lock(outcome->mutex);
+    if (!outcome->is_there) {
+      return sdapi_refusal({{ErrorCode::timed_out, "the workers are still at other work; it will be done"}, {}});
+    }
+    return outcome->trouble ? sdapi_refusal({*outcome->trouble, {}}) : json_response(200, nullptr);
+  });
+  (clients->jobs.*move)(*model, [outcome, weak = std::weak_ptr(later)](const Result<void>& done) {
+    {
+      const std::scoped_lock lock(outcome->mutex);
+      outcome->is_there = true;
+      if (!done) outcome->trouble = done.error();
+    }
+    if (const auto waiting = weak.lock()) waiting->bell().ring();
+  });
+  return later;
 }
 
 http::Answer show_options(Clients& clients, const http::Request& request) {
@@ -238,6 +309,8 @@ void add_sdapi_routes(http::Router& router, const std::shared_ptr<Clients>& clie
           [clients](const http::Request& r) { return enlarge(SdapiExtrasKind::single, clients, r); });
   counted("extra-batch-images",
           [clients](const http::Request& r) { return enlarge(SdapiExtrasKind::batch, clients, r); });
+  router.add({"POST", "/controlnet/detect", Scope::generate, Cost::counted,
+              [clients](const http::Request& r) { return detect(clients, r); }});
   route("POST", "png-info", Scope::read, Cost::free,
         [clients](const http::Request& r) { return png_info(*clients, r); });
   route("GET", "progress", Scope::read, Cost::free,
@@ -246,6 +319,10 @@ void add_sdapi_routes(http::Router& router, const std::shared_ptr<Clients>& clie
     route("POST", path, Scope::generate, Cost::free,
           [clients](const http::Request& r) { return interrupt(*clients, r); });
   }
+  route("POST", "reload-checkpoint", Scope::generate, Cost::free,
+        [clients](const http::Request& r) { return move_model(clients, r, &Jobs::load_model); });
+  route("POST", "unload-checkpoint", Scope::generate, Cost::free,
+        [clients](const http::Request& r) { return move_model(clients, r, &Jobs::unload_model); });
   route("GET", "options", Scope::read, Cost::free,
         [clients](const http::Request& r) { return show_options(*clients, r); });
   route("POST", "options", Scope::generate, Cost::free,

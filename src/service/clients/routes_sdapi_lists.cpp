@@ -65,16 +65,11 @@ void add_sdapi_list_routes(http::Router& router, const std::shared_ptr<Clients>&
   get(router, "/sdapi/v1/memory", [clients] { return memory_of(*clients); });
   get(router, "/queue/status", [clients] { return queue_status(*clients); });
 
-  const auto nothing = [] { return json(nullptr); };
   for (const char* path : {"refresh-checkpoints", "refresh-vae", "refresh-loras", "refresh-embeddings"}) {
     post(router, std::string("/sdapi/v1/") + path, [clients] {
       static_cast<void>(clients->models.fresh());
       return json(nullptr);
     });
-  }
-  // Models come and go with the jobs that need them.
-  for (const char* path : {"unload-checkpoint", "reload-checkpoint"}) {
-    post(router, std::string("/sdapi/v1/") + path, nothing);
   }
 
   get(router, "/controlnet/version", [] { return json{{"version", 3}}; });

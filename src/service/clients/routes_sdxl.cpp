@@ -111,6 +111,9 @@ void add_sdxl_routes(http::Router& router, const std::shared_ptr<Clients>& clien
               [clients](const http::Request& request) { return generate(clients, request); }});
   router.add({"POST", "/api/sdxl/validate", Scope::read, Cost::free,
               [clients](const http::Request& request) { return validate(clients, request); }});
+  router.format_problems("/api/sdxl", [](const http::Problem& problem, const http::Request& request) {
+    return refused(request.request_id, problem);
+  });
 }
 
 }  // namespace darkroom

@@ -84,6 +84,14 @@ void Dispatcher::ask(RequestBody body, WorkerPool::Answer answer) {
   post([this, body = std::move(body), answer = std::move(answer)] { pool_.ask(body, answer); });
 }
 
+void Dispatcher::load(const std::string& model, WorkerPool::Done done) {
+  post([this, model, done = std::move(done)] { pool_.load(model, done); });
+}
+
+void Dispatcher::unload(const std::string& model, WorkerPool::Done done) {
+  post([this, model, done = std::move(done)] { pool_.unload(model, done); });
+}
+
 void Dispatcher::drain(SteadyTime deadline) {
   draining_ = true;
   post([this, deadline] { drain_deadline_ = std::min(deadline, drain_deadline_.value_or(deadline)); });

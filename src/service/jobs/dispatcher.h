@@ -46,6 +46,8 @@ class Dispatcher final : private PoolListener {
   // Tells what cancelling has made of the job.
   void cancelled(const JobView& job);
   void ask(RequestBody body, WorkerPool::Answer answer);
+  void load(const std::string& model, WorkerPool::Done done);
+  void unload(const std::string& model, WorkerPool::Done done);
   // No job is started any more. Returns when all workers are gone; jobs that run at the deadline are given back.
   void drain(SteadyTime deadline);
   bool draining() const { return draining_; }

@@ -412,6 +412,14 @@ Result<std::vector<std::string>> Jobs::schedulers() {
   return std::move(list->schedulers);
 }
 
+void Jobs::load_model(const std::string& model, std::function<void(Result<void>)> done) {
+  service_->dispatcher().load(model, std::move(done));
+}
+
+void Jobs::unload_model(const std::string& model, std::function<void(Result<void>)> done) {
+  service_->dispatcher().unload(model, std::move(done));
+}
+
 JobsStats Jobs::stats() { return service_->stats(); }
 
 KeyUsage Jobs::usage(const std::string& key) {

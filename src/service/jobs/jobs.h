@@ -108,6 +108,12 @@ class Jobs {
   Result<std::vector<ModelEntry>> models();
   Result<std::vector<std::string>> schedulers();
 
+  // Has a worker load a checkpoint ahead of its jobs, or all workers let go of it, each after what it does now; the
+  // model as jobs name it. `done` comes from a thread of ours and must neither block nor call Jobs. Errors:
+  // worker_lost, not_found, whatever loading comes to.
+  void load_model(const std::string& model, std::function<void(Result<void>)> done);
+  void unload_model(const std::string& model, std::function<void(Result<void>)> done);
+
   JobsStats stats();
   KeyUsage usage(const std::string& key);
   // Whether a worker is ready; else why not.

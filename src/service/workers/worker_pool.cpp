@@ -330,15 +330,63 @@ void WorkerPool::cancel(const std::string& request_id, SteadyTime now) {
   }
 }
 
-void WorkerPool::ask(RequestBody body, Answer answer) {
+WorkerPool::Slot* WorkerPool::free_slot() const {
   const auto is = [](WorkerState state) { return [state](const auto& slot) { return slot->state == state; }; };
   auto slot = std::find_if(slots_.begin(), slots_.end(), is(WorkerState::idle));
   if (slot == slots_.end()) slot = std::find_if(slots_.begin(), slots_.end(), is(WorkerState::busy));
-  if (slot == slots_.end()) {
-    answer(fail(ErrorCode::worker_lost, "no worker is ready{}{}", last_trouble_.empty() ? "" : ": ", last_trouble_));
-    return;
+  return slot == slots_.end() ? nullptr : slot->get();
+}
+
+tl::unexpected<Error> WorkerPool::none_ready() const {
+  return fail(ErrorCode::worker_lost, "no worker is ready{}{}", last_trouble_.empty() ? "" : ": ", last_trouble_);
+}
+
+void WorkerPool::ask(RequestBody body, Answer answer) {
+  Slot* const slot = free_slot();
+  if (slot == nullptr) return answer(none_ready());
+  send_question(*slot, std::move(body), std::move(answer));
+}
+
+void WorkerPool::load(const std::string& model, const Done& done) {
+  for (const std::unique_ptr<Slot>& slot : slots_) {
+    if (std::find(slot->warm.begin(), slot->warm.end(), model) != slot->warm.end()) return done({});
   }
-  send_question(**slot, std::move(body), std::move(answer));
+  Slot* const slot = free_slot();
+  if (slot == nullptr) return done(none_ready());
+  send_question(*slot, LoadModel{.model = model}, [slot, model, done](const Result<ResponseData>& data) {
+    if (!data) return done(tl::unexpected(data.error()));
+    std::erase(slot->warm, model);
+    slot->warm.insert(slot->warm.begin(), model);
+    done({});
+  });
+}
+
+void WorkerPool::unload(const std::string& model, const Done& done) {
+  struct Waiting {
+    int workers = 0;
+    Result<void> outcome;
+  };
+  const auto waiting = std::make_shared<Waiting>();
+  std::vector<Slot*> having;
+  for (const std::unique_ptr<Slot>& slot : slots_) {
+    const bool has = std::find(slot->warm.begin(), slot->warm.end(), model) != slot->warm.end();
+    if (has && slot->channel && slot->state != WorkerState::stopping) having.push_back(slot.get());
+  }
+  if (having.empty()) return done({});
+  waiting->workers = static_cast<int>(having.size());
+  for (Slot* const slot : having) {
+    send_question(*slot, UnloadModel{.model = model}, [slot, model, waiting, done](const Result<ResponseData>& data) {
+      // What it has not any more, or died with, is unloaded too.
+      const bool gone =
+          data || data.error().code == ErrorCode::not_found || data.error().code == ErrorCode::worker_lost;
+      if (gone) {
+        std::erase(slot->warm, model);
+      } else {
+        waiting->outcome = tl::unexpected(data.error());
+      }
+      if (--waiting->workers == 0) done(waiting->outcome);
+    });
+  }
 }
 
 void WorkerPool::send_question(Slot& slot, RequestBody body, Answer answer) {

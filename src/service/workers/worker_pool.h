@@ -93,6 +93,12 @@ class WorkerPool {
   void cancel(const std::string& request_id, SteadyTime now);
   // Asks a worker that is there, an idle one rather than a busy one; error worker_lost if there is none.
   void ask(RequestBody body, Answer answer);
+  using Done = std::function<void(Result<void>)>;
+  // Has a worker load a checkpoint ahead of its jobs, unless one has it: an idle worker rather than a busy one, which
+  // does so after its job. Errors: worker_lost, and the worker's own.
+  void load(const std::string& model, const Done& done);
+  // Has every worker that has it let go of it, a busy one after its job.
+  void unload(const std::string& model, const Done& done);
 
   bool any_ready() const;
   const std::string& last_trouble() const { return last_trouble_; }
@@ -112,6 +118,8 @@ class WorkerPool {
   void on_end(Slot& slot, const ExitStatus& status, SteadyTime now);
   void watch(Slot& slot, SteadyTime now);
   void ask_status(Slot& slot, SteadyTime now);
+  tl::unexpected<Error> none_ready() const;
+  Slot* free_slot() const;  // an idle one rather than a busy one; null: none is there
   void send_question(Slot& slot, RequestBody body, Answer answer);
   void note_status(Slot& slot, const Status& status);
   // culprit: the job because of which it has to go, and what that means for it; "": none alone.

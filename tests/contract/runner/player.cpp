@@ -1,5 +1,9 @@
 #include "tests/contract/runner/player.h"
 
+#include <chrono>
+#include <thread>
+#include <utility>
+
 #include <fmt/format.h>
 
 #include "base/text.h"
@@ -24,40 +28,85 @@ class Player {
   }
 
   Played play(const json& step) {
-    const std::string method = step["method"];
-    const std::string path = step["path"];
-    Played played{
-        .step = step.value("name", ""), .call = method + " " + path.substr(0, path.find('?')), .troubles = {}};
-    const RawResponse response = send(step, method, path);
+    if (!step.value("until", false)) return play_once(step);
+    constexpr int kTries = 3000;
+    constexpr std::chrono::milliseconds kPause(20);
+    Played played = play_once(step);
+    for (int i = 0; i < kTries && !played.troubles.empty(); ++i) {
+      std::this_thread::sleep_for(kPause);
+      played = play_once(step);
+    }
+    return played;
+  }
+
+ private:
+  // A request whose answer is not read yet.
+  struct Begun {
+    RawClient client;
+    Exchanged exchanged;
+    std::string call;
+  };
+
+  Played play_once(const json& step) {
+    Played played{.step = step.value("name", ""), .call = {}, .exchanged = {}, .troubles = {}};
+    if (step.contains("hang_up")) {
+      begun_.erase(step["hang_up"].get<std::string>());
+      return played;
+    }
+    if (step.contains("await")) {
+      auto begun = begun_.extract(step["await"].get<std::string>());
+      played.call = begun.mapped().call;
+      played.exchanged = std::move(begun.mapped().exchanged);
+      played.exchanged.answer = begun.mapped().client.read();
+    } else {
+      const std::string path = step["path"];
+      played.call = fmt::format("{} {}", step["method"].get<std::string>(), path.substr(0, path.find('?')));
+      RawClient client = send(step, played.exchanged);
+      if (step.contains("begin")) {
+        begun_.emplace(step["begin"], Begun{std::move(client), std::exchange(played.exchanged, {}), played.call});
+        return played;
+      }
+      played.exchanged.answer = step["method"] == "HEAD" ? client.read_head() : client.read();
+    }
+    check(step, played);
+    return played;
+  }
+
+  void check(const json& step, Played& played) {
+    const RawResponse& response = played.exchanged.answer;
     const json& expect = step["expect"];
     if (response.status != expect["status"]) {
       played.troubles.push_back(fmt::format("answers {} and not {}: {}", response.status, expect["status"].dump(),
                                             response.body.substr(0, 400)));
-      return played;
+      return;
     }
     if (expect.contains("picture") && !is_picture(response.body, expect["picture"])) {
-      played.troubles.push_back("the body is no picture");
+      played.troubles.emplace_back("the body is no picture");
     }
     if (expect.contains("last_event")) check_events(expect, response.body, played.troubles);
-    if (!expect.contains("json") && !step.contains("save")) return played;
+    if (expect.contains("headers")) check_headers(expect["headers"], response, played.troubles);
+    if (!expect.contains("json") && !step.contains("save")) return;
     const json body = json::parse(response.body, nullptr, false);
     if (body.is_discarded()) {
       played.troubles.push_back("the body is no JSON: " + response.body.substr(0, 200));
-      return played;
+      return;
     }
     if (expect.contains("json")) {
-      for (std::string& trouble : violations(expect["json"], body)) played.troubles.push_back(std::move(trouble));
+      for (std::string& trouble : violations(filled(expect["json"]), body))
+        played.troubles.push_back(std::move(trouble));
     }
     const json save = step.value("save", json::object());
     for (const auto& [name, pointer] : save.items()) {
       const json::json_pointer at(pointer.get<std::string>());
       if (body.contains(at)) saved_[name] = body.at(at);
     }
-    return played;
   }
 
- private:
-  RawResponse send(const json& step, const std::string& method, const std::string& path) {
+  RawClient send(const json& step, Exchanged& exchanged) {
+    const std::string method = step["method"];
+    const std::string where = target(step["path"]);
+    exchanged.method = method;
+    exchanged.path = where.starts_with(place_.prefix) ? where.substr(place_.prefix.size()) : where;
     std::string headers = fmt::format("Host: 127.0.0.1:{}\r\nConnection: close\r\n", place_.port);
     for (const char* kind : {"headers", "open_headers"}) {
       if (std::string_view(kind) == "open_headers" && !place_.key.empty()) continue;
@@ -66,16 +115,16 @@ class Player {
         headers += fmt::format("{}: {}\r\n", name, value.get<std::string>());
       }
     }
-    if (!place_.key.empty() && !step.value("without_key", false)) {
-      const std::string header = step.value("key_header", "Authorization");
-      headers += fmt::format("{}: {}{}\r\n", header, header == "Authorization" ? "Bearer " : "", place_.key);
-    }
+    headers += key_header(step);
     std::string body;
     if (step.contains("body")) {
-      body = filled(step["body"]).dump();
+      exchanged.body = filled(step["body"]);
+      body = padded(exchanged.body.dump(), step.value("pad_to", std::size_t{0}));
       headers += "Content-Type: application/json\r\n";
     } else if (step.contains("form")) {
       body = form(step["form"]);
+      exchanged.is_form = true;
+      exchanged.body = fields_of(step["form"]);
       headers += fmt::format("Content-Type: multipart/form-data; boundary={}\r\n", kBoundary);
     }
     if (step.value("chunked", false)) {
@@ -85,13 +134,40 @@ class Player {
       headers += fmt::format("Content-Length: {}\r\n", body.size());
     }
     RawClient client(place_.port);
-    client.send(fmt::format("{} {} HTTP/1.1\r\n{}\r\n{}", method, target(path), headers, body));
-    return method == "HEAD" ? client.read_head() : client.read();
+    client.send(fmt::format("{} {} HTTP/1.1\r\n{}\r\n{}", method, where, headers, body));
+    return client;
+  }
+
+  std::string key_header(const json& step) const {
+    if (place_.key.empty() || step.value("without_key", false)) return "";
+    if (step.contains("basic")) {
+      const std::string pair = step["basic"] == "user" ? place_.key + ":" : "anybody:" + place_.key;
+      return fmt::format("Authorization: Basic {}\r\n", encode_base64(pair));
+    }
+    const std::string header = step.value("key_header", "Authorization");
+    return fmt::format("{}: {}{}\r\n", header, header == "Authorization" ? "Bearer " : "", place_.key);
+  }
+
+  static std::string padded(std::string object, std::size_t bytes) {
+    constexpr std::string_view kField = R"(,"padding":"")";
+    if (object.size() + kField.size() > bytes) return object;
+    const std::string padding(bytes - object.size() - kField.size(), 'x');
+    object.insert(object.size() - 1, fmt::format(R"(,"padding":"{}")", padding));
+    return object;
+  }
+
+  static void check_headers(const json& wanted, const RawResponse& response, std::vector<std::string>& troubles) {
+    json headers = json::object();
+    for (const auto& [pointer, constraints] : wanted.items()) {
+      const std::string name = pointer.substr(1);
+      if (const std::string value = response.header(name); !value.empty()) headers[name] = value;
+    }
+    for (std::string& trouble : violations(wanted, headers)) troubles.push_back("header " + std::move(trouble));
   }
 
   // A link of the service's own has the prefix already.
   std::string target(const std::string& path) {
-    if (!path.starts_with("${")) return place_.prefix + path;
+    if (!path.starts_with("${")) return place_.prefix + filled(path).get<std::string>();
     const std::string url = filled(path);
     const std::size_t scheme = url.find("://");
     return url.substr(url.find('/', scheme == std::string::npos ? 0 : scheme + 3));
@@ -107,6 +183,22 @@ class Player {
       body += "\r\n\r\n" + filled(part["value"]).get<std::string>() + "\r\n";
     }
     return body + fmt::format("--{}--\r\n", kBoundary);
+  }
+
+  // A form as a description sees it: "image[]" is a list "image".
+  static json fields_of(const json& parts) {
+    json fields = json::object();
+    for (const json& part : parts) {
+      const std::string name = part["name"];
+      const std::string plain = name.substr(0, name.find('['));
+      const json value = part.contains("filename") ? json("a file") : part["value"];
+      if (plain == name) {
+        fields[plain] = value;
+      } else {
+        fields[plain].push_back(value);
+      }
+    }
+    return fields;
   }
 
   // With what was saved in the place of ${name}.
@@ -144,7 +236,7 @@ class Player {
       }
     }
     if (last_name != expect["last_event"]) troubles.push_back("the last event is \"" + last_name + "\"");
-    if (!is_done) troubles.emplace_back("the stream does not end with [DONE]");
+    if (!is_done && expect.value("done", true)) troubles.emplace_back("the stream does not end with [DONE]");
     const json data = json::parse(last_data, nullptr, false);
     for (std::string& trouble : violations(expect.value("event_json", json::object()), data)) {
       troubles.push_back(std::move(trouble));
@@ -153,6 +245,7 @@ class Player {
 
   const Place& place_;
   std::map<std::string, json> saved_;
+  std::map<std::string, Begun> begun_;
 };
 
 }  // namespace

@@ -224,6 +224,17 @@ TEST(GenerateFlags, AValueOfTheWrongFormIsNamedWithTheFormThatIsMeant) {
                   "--embedding: is \"=x\", must have the form TOKEN=MODEL"));
 }
 
+TEST(GenerateFlags, APreprocessorsMistakeIsItsFlags) {
+  EXPECT_THAT(Parsed({"--model", "m", "--prompt", "a", "--controlnet", "c=/c.png:0.5:3", "--controlnet",
+                      "d=/d.png:preprocess=sketch", "--preprocess", "depth:x"})
+                  .mistakes(),
+              ElementsAre(HasSubstr("--controlnet: is 3, must be between 0 and 1"),
+                          HasSubstr("--preprocess: expected a number, found \"x\""),
+                          HasSubstr("--preprocess: is \"depth\", must be canny, "),
+                          HasSubstr("--controlnet: is 3, after the end"),
+                          HasSubstr("--controlnet: is \"sketch\", must be canny, ")));
+}
+
 TEST(GenerateFlags, APromptThatIsNotUtf8IsNamedWithTheByte) {
   EXPECT_THAT(Parsed({"--model", "m", "--prompt", "caf\xe9"}).mistakes(),
               testing::Contains("--prompt: is not UTF-8: byte 3 (counted from 0) belongs to no character"));

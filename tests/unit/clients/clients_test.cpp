@@ -5,7 +5,9 @@
 
 #include "base/json_text.h"
 #include "base/text.h"
+#include "engine/image/codec.h"
 #include "service/auth/key_file.h"
+#include "service/blobs/ticket.h"
 #include "tests/support/served.h"
 
 namespace darkroom {
@@ -53,6 +55,20 @@ class ClientsTest : public Served {
     return found;
   }
 };
+
+TEST_F(ClientsTest, T7ProbesAreAnsweredWithoutAWorker) {
+  config_.service.model = "";
+  start();
+  until([&] { return ask("GET", "/sdapi/v1/sd-models").status == 200; });
+  // One that hangs answers nothing any more, not even what models there are.
+  RawClient hanging = begin("/sdapi/v1/txt2img", "", {{"prompt", "hang"}, {"steps", 1}});
+  until([&] { return count("running") == 1; });
+  for (const char* probe : {"memory", "cmd-flags", "options", "samplers", "progress", "schedulers", "scripts"}) {
+    EXPECT_EQ(ask("GET", std::string("/sdapi/v1/") + probe).status, 200) << probe;
+  }
+  EXPECT_EQ(ask("GET", "/queue/status").status, 200);
+  EXPECT_EQ(ask("GET", "/v1/models").status, 200);
+}
 
 TEST_F(ClientsTest, T34ProgressAndInterruptAreTheCallersOwn) {
   const std::string alice = make_key("alice");
@@ -180,6 +196,167 @@ TEST_F(ClientsTest, TheJobsRouteTakesTheSpecificationsRequestToo) {
   start();
   const json asked = {{"model", {{"base", "sdxl"}}}, {"conditioning", {{"prompt", "a cat"}}}};
   EXPECT_EQ(ask("POST", "/v1/jobs", "", asked).status, 202);
+}
+
+// An 8 by 8 picture, black on the left and white on the right.
+std::string half_white() {
+  engine::Image image(8, 8, 3);
+  for (std::size_t i = 0; i < image.pixels.size(); ++i) image.pixels[i] = i / 3 % 8 < 4 ? 0 : 255;
+  const engine::Bytes png = engine::encode_png(image).value();
+  return {reinterpret_cast<const char*>(png.data()), png.size()};
+}
+
+TEST_F(ClientsTest, ControlPicturesAreMadeByThemselves) {
+  start();
+  const std::string picture = half_white();
+  json asked = {{"controlnet_module", "invert"},
+                {"controlnet_input_images", {encode_base64(picture), encode_base64(picture)}},
+                {"controlnet_processor_res", -1}};
+  const json inverted = body_of(ask("POST", "/controlnet/detect", "", asked));
+  ASSERT_EQ(inverted["images"].size(), 2U) << inverted.dump();
+  const std::string png = decode_base64(inverted["images"][1].get<std::string>()).value();
+  const engine::Image image = engine::decode_image(std::as_bytes(std::span(png))).value();
+  ASSERT_EQ(image.width, 8);
+  for (std::size_t i = 0; i < image.pixels.size(); ++i) ASSERT_EQ(image.pixels[i], i / 3 % 8 < 4 ? 255 : 0) << i;
+  EXPECT_EQ(jobs().size(), 2U);
+
+  asked["controlnet_module"] = "none";
+  EXPECT_EQ(body_of(ask("POST", "/controlnet/detect", "", asked))["images"][0], encode_base64(picture));
+  asked["controlnet_module"] = "openpose";
+  const RawResponse unknown = ask("POST", "/controlnet/detect", "", asked);
+  EXPECT_EQ(unknown.status, 422);
+  EXPECT_THAT(unknown.body, HasSubstr("/controlnet_module"));
+  EXPECT_THAT(unknown.body, HasSubstr("lineart_standard"));
+  EXPECT_THAT(ask("POST", "/controlnet/detect").body, HasSubstr("/controlnet_input_images: is required"));
+}
+
+TEST_F(ClientsTest, ALineOfPixelsBecomesNoHugeControlPicture) {
+  start();
+  const engine::Bytes png = engine::encode_png(engine::Image(2000, 1, 3)).value();
+  const std::string line(reinterpret_cast<const char*>(png.data()), png.size());
+  const RawResponse refused = ask("POST", "/controlnet/detect", "",
+                                  {{"controlnet_module", "canny"}, {"controlnet_input_images", {encode_base64(line)}}});
+  EXPECT_EQ(refused.status, 422) << refused.body;
+  EXPECT_THAT(refused.body, HasSubstr("2000×1"));
+}
+
+TEST_F(ClientsTest, ALinkHoldsForItsPictureAndUntilItsTime) {
+  const std::string key = make_key("client");
+  start();
+  json asked = kQuick;
+  asked["size"] = "256x256";
+  asked["response_format"] = "url";
+  asked["n"] = 2;
+  const json answer = body_of(ask("POST", "/v1/images/generations", key, asked));
+  std::string link = answer["data"][0]["url"];
+  link.erase(0, std::string("http://127.0.0.1").size());  // "/v1/pictures/ID/0/TICKET"
+  const std::vector<std::string_view> parts = split(link, '/');
+  ASSERT_EQ(parts.size(), 6U) << link;
+  const std::string id(parts[3]);
+  const std::string ticket(parts[5]);
+  const auto status = [&](const std::string& job, int picture, const std::string& with) {
+    return ask("GET", fmt::format("/v1/pictures/{}/{}/{}", job, picture, with)).status;
+  };
+  EXPECT_EQ(status(id, 0, ticket), 200);
+  EXPECT_EQ(status(id, 1, ticket), 404);  // another picture
+  EXPECT_EQ(status(std::string(id.rbegin(), id.rend()), 0, ticket), 404);
+  for (std::size_t i = 0; i < ticket.size(); ++i) {
+    std::string changed = ticket;
+    changed[i] = changed[i] == '1' ? '2' : '1';
+    EXPECT_EQ(status(id, 0, changed), 404) << i;
+  }
+  EXPECT_EQ(status(id, 0, ticket.substr(1)), 404);
+  EXPECT_EQ(status(id, 0, ticket.substr(0, ticket.size() - 1)), 404);
+  EXPECT_EQ(status(id, 0, "0"), 404);
+
+  // As the service issued them some time ago.
+  const auto office = TicketOffice::open(std::filesystem::path(config_.service.data) / "secret");
+  ASSERT_TRUE(office) << office.error().message;
+  const auto now = std::chrono::system_clock::now();
+  EXPECT_EQ(status(id, 0, office->issue(id + "/0", now + std::chrono::hours(1))), 200);
+  EXPECT_EQ(status(id, 0, office->issue(id + "/0", now - std::chrono::seconds(2))), 404);
+  // A later time does not fit the signature.
+  std::string longer = office->issue(id + "/0", now - std::chrono::hours(1));
+  longer.replace(0, longer.find('.'), ticket.substr(0, ticket.find('.')));
+  EXPECT_EQ(status(id, 0, longer), 404);
+  // What is gone is gone, whatever the link.
+  EXPECT_EQ(ask("DELETE", "/v1/jobs/" + id + "?remove=true", key).status, 204);
+  EXPECT_EQ(status(id, 0, ticket), 404);
+}
+
+// --- How far it is, as pictures ---
+
+bool is_jpeg(const json& base64) {
+  const auto bytes = base64.is_string() ? decode_base64(base64.get<std::string>()) : tl::unexpected(Error{});
+  return bytes && engine::decode_image(std::as_bytes(std::span(*bytes))) && bytes->starts_with("\xFF\xD8\xFF");
+}
+
+TEST_F(ClientsTest, ProgressShowsThePictureThatBecomes) {
+  start();
+  EXPECT_EQ(progress()["current_image"], nullptr);
+  RawClient waiting = begin("/sdapi/v1/txt2img", "", kSlow);
+  until([&] { return !progress()["current_image"].is_null(); });
+  EXPECT_TRUE(is_jpeg(progress()["current_image"]));
+  EXPECT_EQ(body_of(ask("GET", "/sdapi/v1/progress?skip_current_image=true"))["current_image"], nullptr);
+  ask("POST", "/sdapi/v1/interrupt");
+  EXPECT_EQ(waiting.read().status, 200);
+  EXPECT_EQ(progress()["current_image"], nullptr);
+}
+
+// The events of a stream by their names.
+std::vector<std::pair<std::string, json>> events_of(const std::string& stream) {
+  std::vector<std::pair<std::string, json>> events;
+  std::string name;
+  for (const std::string_view line : split(stream, '\n')) {
+    if (line.starts_with("event: ")) name = line.substr(7);
+    if (line.starts_with("data: {")) events.emplace_back(name, *parse_json(line.substr(6)));
+  }
+  return events;
+}
+
+TEST_F(ClientsTest, AStreamHasAsManyPartialImagesAsWereAskedFor) {
+  start();
+  const json asked = {{"prompt", "a cat"}, {"stream", true},    {"partial_images", 2},
+                      {"steps", 9},        {"size", "256x256"}, {"seed", 7}};
+  const RawResponse response = ask("POST", "/v1/images/generations", "", asked);
+  const auto events = events_of(response.body);
+  ASSERT_EQ(events.size(), 3U) << response.body;
+  for (int i = 0; i < 2; ++i) {
+    const auto& [name, data] = events[static_cast<std::size_t>(i)];
+    EXPECT_EQ(name, "image_generation.partial_image");
+    EXPECT_EQ(data["type"], name);
+    EXPECT_EQ(data["partial_image_index"], i);
+    EXPECT_EQ(data["output_format"], "jpeg");
+    EXPECT_TRUE(is_jpeg(data["b64_json"]));
+  }
+  EXPECT_EQ(events[2].first, "image_generation.completed");
+  EXPECT_EQ(events[2].second["usage"]["total_tokens"], 0);
+  EXPECT_THAT(response.body, HasSubstr("data: [DONE]"));
+  json without = asked;
+  without.erase("partial_images");
+  EXPECT_EQ(events_of(ask("POST", "/v1/images/generations", "", without).body).size(), 1U);
+}
+
+TEST_F(ClientsTest, AJobsEventsHavePreviewsWhereItsRequestAsksForThem) {
+  start();
+  const json native = {
+      {"prompt", "slow"}, {"model_name", "sdxl"}, {"num_inference_steps", 20}, {"output", {{"preview_every", 5}}}};
+  const json specifications = {{"model", {{"base", "sdxl"}}},
+                               {"conditioning", {{"prompt", "slow"}}},
+                               {"scheduler", {{"steps", 20}}},
+                               {"output", {{"previewEvery", 5}}}};
+  for (const json& asked : {native, specifications}) {
+    const json job = body_of(ask("POST", "/v1/jobs", "", asked));
+    int previews = 0;
+    for (const auto& [name, data] : events_of(ask("GET", "/v1/jobs/" + job.value("id", "?") + "/events").body)) {
+      if (name != "preview") continue;
+      ++previews;
+      EXPECT_EQ(data["format"], "jpeg");
+      EXPECT_TRUE(is_jpeg(data["data"]));
+    }
+    EXPECT_GE(previews, 1) << asked.dump();  // events may be missing where a client reads slowly
+    EXPECT_LE(previews, 4);
+  }
 }
 
 TEST_F(ClientsTest, FilesOfTheMachineAreItsOwnersAlone) {

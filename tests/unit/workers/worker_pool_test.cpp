@@ -282,6 +282,46 @@ TEST_F(WorkerPoolTest, AModelIsWarmOnceItWasUsedAndAsLongAsTheWorkerHasIt) {
   EXPECT_THAT(pool_->sights(now_)[0].warm, IsEmpty());
 }
 
+TEST_F(WorkerPoolTest, AModelIsLoadedAheadByOneWorkerAndUnloadedByAllThatHaveIt) {
+  make(2);
+  std::vector<std::string> done;
+  const auto note = [&](const Result<void>& how) {
+    done.push_back(how ? "done" : std::string(name_of(how.error().code)));
+  };
+  pool_->load("a", note);  // nobody is there
+  get_ready(0);
+  get_ready(1);
+  run("1", "b", 0);
+  pool_->load("a", note);
+  ASSERT_EQ(deeds_[1]->sent.size(), 1U);  // the idle one
+  EXPECT_EQ(std::get<LoadModel>(deeds_[1]->sent[0].body).model, "a");
+  EXPECT_THAT(done, ElementsAre("worker_lost"));
+  const auto answer = [&](std::size_t worker, ResponseData data, std::optional<Error> error = std::nullopt) {
+    Response response{.request_id = deeds_[worker]->sent.back().request_id, .data = std::move(data)};
+    if (error) response.refusal = Refusal{*error, {}};
+    arrive(WorkerMessage(std::move(response)), worker);
+  };
+  answer(1, ModelLoaded{"a"});
+  EXPECT_THAT(pool_->sights(now_)[1].warm, ElementsAre("a"));
+  pool_->load("a", note);  // one has it
+  EXPECT_THAT(done, ElementsAre("worker_lost", "done", "done"));
+  EXPECT_EQ(deeds_[1]->sent.size(), 1U);
+
+  pool_->unload("c", note);  // nobody has it
+  EXPECT_EQ(done.size(), 4U);
+  pool_->unload("a", note);
+  EXPECT_EQ(std::get<UnloadModel>(deeds_[1]->sent.back().body).model, "a");
+  EXPECT_EQ(done.size(), 4U);
+  answer(1, {}, Error{ErrorCode::not_found, "it went by itself"});
+  EXPECT_EQ(done.back(), "done");
+  EXPECT_THAT(pool_->sights(now_)[1].warm, IsEmpty());
+
+  pool_->load("d", note);
+  answer(1, {}, Error{ErrorCode::corrupt_data, "no model"});
+  EXPECT_EQ(done.back(), "corrupt_data");
+  EXPECT_THAT(pool_->sights(now_)[1].warm, IsEmpty());
+}
+
 TEST_F(WorkerPoolTest, AFailedJobMakesNoModelWarm) {
   make();
   get_ready();
