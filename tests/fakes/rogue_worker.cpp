@@ -6,8 +6,8 @@
 //   exit      dies, at every attempt               exitonce dies at the first attempt
 //   link      a picture that is a symbolic link    nofile   a picture that is not there
 //   leave     ends itself as if told to            short    a picture that has fewer bytes than it says
-// A picture's bytes are the seed and the prompt. Every start of a job is a line of the file "starts" beside the
-// outputs.
+// A picture's bytes are the seed and the prompt. Every start of a job is a line of the file "starts" two
+// folders above the outputs.
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -124,7 +124,7 @@ class RogueWorker {
     const auto asks = [&](const char* word) {
       return (" " + spec.prompt + " ").find(fmt::format(" {} ", word)) != std::string::npos;
     };
-    const fs::path starts = outputs_.parent_path() / "starts";
+    const fs::path starts = outputs_.parent_path().parent_path() / "starts";
     std::ofstream(starts, std::ios::app) << spec.prompt << "\n" << std::flush;
     if (asks("exit") || (asks("exitonce") && id.ends_with("-1"))) ::_exit(3);
     if (asks("leave")) return fail_job(id, {ErrorCode::cancelled, "told to end"});
