@@ -45,6 +45,8 @@ Result<Subprocess> Subprocess::start(const std::filesystem::path& program, const
   ::posix_spawn_file_actions_init(&files);
   ::posix_spawn_file_actions_adddup2(&files, input->read_end.get(), STDIN_FILENO);
   ::posix_spawn_file_actions_adddup2(&files, output->write_end.get(), STDOUT_FILENO);
+  // Not everything that is open was opened by us with O_CLOEXEC: a listening socket in a child keeps its port after us.
+  ::posix_spawn_file_actions_addclosefrom_np(&files, STDERR_FILENO + 1);
 
   // Signals that we block or ignore must not stay so in the child.
   posix_spawnattr_t attributes;

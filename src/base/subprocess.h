@@ -35,6 +35,7 @@ class Subprocess {
   // Kills the child if it still runs, and always reaps it.
   ~Subprocess();
 
+  int pid() const { return pid_; }
   int input() const { return input_.get(); }    // write here what the child reads
   int output() const { return output_.get(); }  // read here what the child writes
   void close_input() { input_.reset(); }

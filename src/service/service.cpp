@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <optional>
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -48,11 +49,14 @@ Result<Endpoint> parse_endpoint(const std::string& text) {
 }
 
 // 1024 connections and the files that are read for them take more than the usual 1024.
-void raise_file_limit() {
+void raise_file_limit(int connections) {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
   limit.rlim_cur = limit.rlim_max;
   ::setrlimit(RLIMIT_NOFILE, &limit);
+  // A table of descriptors that grows while many threads use it makes all of them wait for the kernel: it grows now.
+  const int high = ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 2 * connections);
+  if (high >= 0) ::close(high);
 }
 
 // Where the models' hashes lie, if nobody says.
@@ -111,7 +115,7 @@ class Service::Parts {
 
   Result<void> start() {
     if (Result<void> safe = check_safety(); !safe) return safe;
-    raise_file_limit();
+    raise_file_limit(options_.config.http.connections);
     Result<std::unique_ptr<Jobs>> jobs = Jobs::start(jobs_options());
     if (!jobs) return tl::unexpected(jobs.error());
     jobs_ = std::move(*jobs);

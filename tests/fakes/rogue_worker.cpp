@@ -5,9 +5,9 @@
 //   deaf      stops, as a process, for ever        stubborn neither cancels nor obeys SIGTERM, for ever
 //   exit      dies, at every attempt               exitonce dies at the first attempt
 //   link      a picture that is a symbolic link    nofile   a picture that is not there
-//   leave     ends itself as if told to
-// A picture's bytes are the seed and the prompt. Every start of a job is a line of the file "starts" beside the
-// outputs.
+//   leave     ends itself as if told to            short    a picture that has fewer bytes than it says
+// A picture's bytes are the seed and the prompt. Every start of a job is a line of the file "starts" two
+// folders above the outputs.
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -124,7 +124,7 @@ class RogueWorker {
     const auto asks = [&](const char* word) {
       return (" " + spec.prompt + " ").find(fmt::format(" {} ", word)) != std::string::npos;
     };
-    const fs::path starts = outputs_.parent_path() / "starts";
+    const fs::path starts = outputs_.parent_path().parent_path() / "starts";
     std::ofstream(starts, std::ios::app) << spec.prompt << "\n" << std::flush;
     if (asks("exit") || (asks("exitonce") && id.ends_with("-1"))) ::_exit(3);
     if (asks("leave")) return fail_job(id, {ErrorCode::cancelled, "told to end"});
@@ -148,13 +148,13 @@ class RogueWorker {
       }
       send(encode(Event{id, progress}));
     }
-    const Generated generated = write(spec, asks("nofile"), asks("link"));
+    const Generated generated = write(spec, asks("nofile"), asks("link"), asks("short"));
     did_something_ = true;
     answer(id, generated);
     if (asks("twice")) answer(id, generated);
   }
 
-  Generated write(const GenerationSpec& spec, bool nowhere, bool as_link) {
+  Generated write(const GenerationSpec& spec, bool nowhere, bool as_link, bool short_of_it) {
     Generated generated;
     generated.processing_metrics.device_name = "rogue";
     generated.processing_metrics.inference_time = 0.01;
@@ -164,7 +164,9 @@ class RogueWorker {
     for (int i = 0; i < spec.batch_size; ++i) {
       const fs::path path = first.parent_path() / fmt::format("{}{}", i, first.extension().string());
       const std::string bytes = fmt::format("{} {}", spec.seed + static_cast<std::uint64_t>(i), spec.prompt);
-      if (as_link) {
+      if (short_of_it) {
+        std::ofstream(path) << bytes.substr(1);
+      } else if (as_link) {
         fs::create_symlink("/etc/passwd", path);
       } else if (!nowhere) {
         std::ofstream(path) << bytes;

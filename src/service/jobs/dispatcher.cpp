@@ -192,6 +192,7 @@ bool Dispatcher::start_jobs(const Start& start, SteadyTime now) {
                                                     .most = start.most,
                                                     .now = WallTime::clock::now()});
   if (!claims) {
+    reaper_.store_failed(now);
     options_.log(LogLevel::error, claims.error().message);
     return false;
   }
@@ -358,6 +359,7 @@ void Dispatcher::learn(const Running& running, const Generated& generated) {
 
 void Dispatcher::save(Saving saving) {
   if (try_save(saving)) return;
+  reaper_.store_failed(SteadyTime::clock::now());
   next_saving_ = SteadyTime::clock::now() + kSavingPause;
   unsaved_.push_back(std::move(saving));
 }
@@ -460,11 +462,11 @@ void Dispatcher::keep_house(SteadyTime now) {
     next_positions_ = now + kPositionsPause;
     publish_positions();
   }
-  if (!running_.empty() && now >= next_renewal_) {
+  if (running_.empty()) {
+    reaper_.idle();
+  } else if (now >= next_renewal_) {
     next_renewal_ = now + kRenewalPause;
-    if (const Result<void> renewed = store_.renew(options_.node, WallTime::clock::now()); !renewed) {
-      options_.log(LogLevel::error, renewed.error().message);
-    }
+    keep_lease(now);
   }
   if (now < next_house_) return;
   next_house_ = now + kHousePause;
@@ -482,6 +484,22 @@ void Dispatcher::keep_house(SteadyTime now) {
     [[maybe_unused]] const Result<void> set =
         store_.set_measure(name, value);  // a guess that is lost is measured again
   }
+}
+
+// Renews this node's lease, and looks whether others have let theirs go.
+void Dispatcher::keep_lease(SteadyTime now) {
+  if (const Result<void> renewed = store_.renew(options_.node, WallTime::clock::now()); !renewed) {
+    reaper_.store_failed(now);
+    return options_.log(LogLevel::error, renewed.error().message);
+  }
+  reaper_.renewed(now);
+  if (!reaper_.may_reap(now)) return;
+  const Result<std::vector<std::string>> orphans = store_.reap_orphans(options_.node, WallTime::clock::now());
+  if (!orphans) {
+    reaper_.store_failed(now);
+    return options_.log(LogLevel::error, orphans.error().message);
+  }
+  for (const std::string& job : *orphans) publish(job, JobEventKind::queued);
 }
 
 void Dispatcher::drain_some(SteadyTime now) {

@@ -18,6 +18,7 @@
 #include "service/blobs/blob_store.h"
 #include "service/events/event_bus.h"
 #include "service/jobs/live_jobs.h"
+#include "service/jobs/reaper.h"
 #include "service/jobs/tally.h"
 #include "service/store/job_store.h"
 #include "service/workers/worker_pool.h"
@@ -97,6 +98,7 @@ class Dispatcher final : private PoolListener {
   void publish_preview(const JobView& job, const std::string& data_uri);
   void publish_positions();
   void keep_house(SteadyTime now);
+  void keep_lease(SteadyTime now);
   void drain_some(SteadyTime now);
   void note_workers();
   void remove_blobs(const std::vector<std::string>& blobs);
@@ -122,6 +124,7 @@ class Dispatcher final : private PoolListener {
   SteadyTime next_saving_;
   SteadyTime next_house_;
   SteadyTime next_renewal_;
+  Reaper reaper_;
   SteadyTime next_positions_;
   bool positions_changed_ = false;
   std::map<std::string, int> positions_;  // as published

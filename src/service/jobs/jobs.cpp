@@ -59,11 +59,12 @@ Result<void> make_private_directory(const fs::path& path) {
   return {};
 }
 
-// What an attempt that was cut short has left.
-Result<void> clear_spool(const fs::path& spool) {
-  std::error_code error;
-  fs::remove_all(spool, error);
-  if (error) return fail(ErrorCode::invalid_argument, "cannot clear {}: {}", spool.string(), error.message());
+// A spool of this process's own; what those before it have left goes, as far as it can: a worker may outlive its
+// service for a moment and still write there.
+Result<void> make_spool(const fs::path& spool) {
+  if (Result<void> made = make_private_directory(spool.parent_path()); !made) return made;
+  std::error_code ignored;  // the next start tries again
+  for (const auto& entry : fs::directory_iterator(spool.parent_path(), ignored)) fs::remove_all(entry.path(), ignored);
   return make_private_directory(spool);
 }
 
@@ -111,6 +112,7 @@ class Jobs::Service {
   Service(JobsOptions options, std::unique_ptr<JobStore> store, std::unique_ptr<FolderBlobStore> blobs,
           TicketOffice tickets);
   DispatcherOptions dispatcher_options() const;
+  fs::path spool() const { return fs::path(options_.service.data) / "spool" / node_; }
 
   JobsOptions options_;
   std::string node_ = random_id();
@@ -134,7 +136,6 @@ Result<std::unique_ptr<Jobs::Service>> Jobs::Service::start(JobsOptions options)
   if (Result<void> made = make_private_directory(data); !made) return tl::unexpected(made.error());
   Result<std::unique_ptr<JobStore>> store = open_sqlite_store(data / "jobs.db");  // from here on, the data is ours
   if (!store) return tl::unexpected(store.error());
-  if (Result<void> cleared = clear_spool(data / "spool"); !cleared) return tl::unexpected(cleared.error());
   Result<std::unique_ptr<FolderBlobStore>> blobs = FolderBlobStore::open(data / "pictures");
   if (!blobs) return tl::unexpected(blobs.error());
   if (Result<void> swept = sweep_blobs(**blobs, **store); !swept) return tl::unexpected(swept.error());
@@ -143,6 +144,7 @@ Result<std::unique_ptr<Jobs::Service>> Jobs::Service::start(JobsOptions options)
 
   std::unique_ptr<Service> service(
       new Service(std::move(options), std::move(*store), std::move(*blobs), std::move(*tickets)));
+  if (Result<void> made = make_spool(service->spool()); !made) return tl::unexpected(made.error());
   Result<std::vector<std::string>> orphans = service->store_->reap_orphans(service->node_, WallTime::clock::now());
   if (!orphans) return tl::unexpected(orphans.error());
   for (const std::string& job : *orphans) {
@@ -166,7 +168,7 @@ Jobs::Service::Service(JobsOptions options, std::unique_ptr<JobStore> store, std
 DispatcherOptions Jobs::Service::dispatcher_options() const {
   using std::chrono::seconds;
   const ServiceConfig& config = options_.service;
-  const fs::path spool = fs::path(config.data) / "spool";
+  const fs::path spool = this->spool();
   DispatcherOptions options{
       .pool = {.workers = config.workers,
                .start = [program = options_.worker, arguments = arguments_with(options_.worker_arguments, spool)](

@@ -1,5 +1,6 @@
 #include "service/jobs/keeping.h"
 
+#include <optional>
 #include <span>
 #include <system_error>
 #include <utility>
@@ -15,15 +16,23 @@ namespace fs = std::filesystem;
 // The specification's default for save_path, written relative to a directory that it does not name.
 constexpr std::string_view kDefaultSavePath = "outputs/";
 
-Result<Picture> keep_picture(const fs::path& folder, const std::string& path, BlobStore& blobs) {
+// expected: bytes, as the worker says; nothing: it says nothing.
+Result<Picture> keep_picture(const fs::path& folder, const std::string& path, std::optional<std::uint64_t> expected,
+                             BlobStore& blobs) {
   Result<StoredBlob> blob = blobs.put(folder / fs::path(path).filename());
   if (!blob) return tl::unexpected(blob.error());
+  if (expected && blob->bytes != *expected) {
+    // A worker that does not look whether it could write, on a disk that was full.
+    [[maybe_unused]] const Result<void> removed = blobs.remove(blob->id);  // else the next start does it
+    return fail(ErrorCode::internal, "the worker said that {} has {} bytes, it has {}",
+                fs::path(path).filename().string(), *expected, blob->bytes);
+  }
   return Picture{.blob = std::move(blob->id), .sha256 = std::move(blob->sha256), .bytes = blob->bytes};
 }
 
 Result<void> keep_all(const fs::path& folder, const Generated& generated, BlobStore& blobs, KeptPictures& kept) {
   for (const GeneratedImage& image : generated.generated_images) {
-    Result<Picture> picture = keep_picture(folder, image.path, blobs);
+    Result<Picture> picture = keep_picture(folder, image.path, image.bytes, blobs);
     if (!picture) return tl::unexpected(picture.error());
     picture->format = image.format;
     picture->seed = image.seed;
@@ -32,7 +41,7 @@ Result<void> keep_all(const fs::path& folder, const Generated& generated, BlobSt
     kept.pictures.push_back(std::move(*picture));
   }
   for (const std::string& path : generated.control_maps) {
-    Result<Picture> map = keep_picture(folder, path, blobs);
+    Result<Picture> map = keep_picture(folder, path, std::nullopt, blobs);
     if (!map) return tl::unexpected(map.error());
     kept.control_maps.push_back(std::move(*map));
   }

@@ -1,7 +1,8 @@
 // Where jobs live. The contract that every implementation keeps; tests/unit/store holds it against each of them.
 //   queued → running → succeeded | failed | cancelled
 // The attempt number is the fencing token: whoever speaks for an attempt that is over speaks to nobody. Every function
-// is one transaction and may be called from any thread; none stays open while a job runs. Time is the caller's.
+// is one transaction and may be called from any thread; none stays open while a job runs. What it answered outlives a
+// power cut, but for a claim and a lease, which then were never made. Time is the caller's.
 #pragma once
 
 #include <cstdint>

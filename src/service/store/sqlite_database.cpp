@@ -1,5 +1,6 @@
 #include "service/store/sqlite_database.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <system_error>
 
@@ -128,7 +129,16 @@ void SqliteDatabase::run_all(const std::vector<Turn*>& turns) {
   for (Turn* turn : turns) run_alone(*turn);
 }
 
+void SqliteDatabase::set_flush(Flush flush) {
+  if (flush == flush_) return;
+  writer_.database().exec(flush == Flush::now ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
+  flush_ = flush;
+}
+
 void SqliteDatabase::run_together(const std::vector<Turn*>& turns) {
+  const bool any_now =
+      std::any_of(turns.begin(), turns.end(), [](const Turn* turn) { return turn->flush == Flush::now; });
+  set_flush(any_now ? Flush::now : Flush::later);
   SQLite::Database& database = writer_.database();
   SQLite::Transaction transaction(database, SQLite::TransactionBehavior::IMMEDIATE);
   for (Turn* turn : turns) {
@@ -141,6 +151,7 @@ void SqliteDatabase::run_together(const std::vector<Turn*>& turns) {
 
 void SqliteDatabase::run_alone(Turn& turn) {
   try {
+    set_flush(turn.flush);
     SQLite::Transaction transaction(writer_.database(), SQLite::TransactionBehavior::IMMEDIATE);
     if (turn.run()) transaction.commit();
   } catch (const SQLite::Exception& exception) {

@@ -40,6 +40,12 @@ class SqliteConnection {
   std::unordered_map<const char*, std::unique_ptr<SQLite::Statement>> statements_;
 };
 
+// When a transaction is safe from a power cut. From the end of this process it is in either case.
+enum class Flush : std::uint8_t {
+  now,    // once it answers
+  later,  // with the next that is flushed: for what may be forgotten, as long as nothing after it is kept
+};
+
 // One connection that writes and one that reads, so that nobody who looks waits for the disk. Transactions of several
 // threads that come while the disk is being waited for share one commit.
 class SqliteDatabase {
@@ -53,12 +59,13 @@ class SqliteDatabase {
   SqliteConnection& writer() { return writer_; }
   SqliteConnection& reader() { return reader_; }
 
-  // work() in a transaction, which is kept if work answers with a value; once this answers, it is on the disk. work may
-  // run more than once, and in another thread.
+  // work() in a transaction, which is kept if work answers with a value. work may run more than once, and in another
+  // thread.
   template <class Work>
-  auto transact(Work&& work) -> std::invoke_result_t<Work&> {
+  auto transact(Work&& work, Flush flush = Flush::now) -> std::invoke_result_t<Work&> {
     std::optional<std::invoke_result_t<Work&>> outcome;
-    Turn turn{.run =
+    Turn turn{.flush = flush,
+              .run =
                   [&] {
                     outcome.emplace(work());
                     return outcome->has_value();
@@ -82,6 +89,7 @@ class SqliteDatabase {
 
  private:
   struct Turn {
+    Flush flush = Flush::now;
     std::function<bool()> run;  // whether to keep what it did; SQLite's exceptions pass
     std::function<void(const Error&)> fail;
     bool done = false;
@@ -94,9 +102,11 @@ class SqliteDatabase {
   void run_all(const std::vector<Turn*>& turns);
   void run_together(const std::vector<Turn*>& turns);
   void run_alone(Turn& turn);
+  void set_flush(Flush flush);
 
   Fd lock_;  // held as long as we live: the proof that nobody else has the file
   SqliteConnection writer_;
+  Flush flush_ = Flush::now;  // writer_'s
   SqliteConnection reader_;
   std::mutex reading_;  // guards reader_
 

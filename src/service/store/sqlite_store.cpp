@@ -180,9 +180,10 @@ std::vector<std::string> SqliteStore::claim_rows(const ClaimRequest& request) {
   return jobs;
 }
 
+// A claim that a power cut undoes is one that was never made: its worker is gone as well.
 Result<std::vector<Claim>> SqliteStore::claim(const ClaimRequest& request) {
   DR_ASSERT(request.most > 0);
-  return database_->transact([&]() -> Result<std::vector<Claim>> {
+  const auto work = [&]() -> Result<std::vector<Claim>> {
     std::vector<Claim> claims;
     while (claims.empty()) {
       const std::vector<std::string> jobs = claim_rows(request);
@@ -201,7 +202,8 @@ Result<std::vector<Claim>> SqliteStore::claim(const ClaimRequest& request) {
     }
     set_lease(request.node, request.now);
     return claims;
-  });
+  };
+  return database_->transact(work, Flush::later);
 }
 
 void SqliteStore::set_lease(std::string_view node, WallTime now) {
@@ -213,10 +215,11 @@ void SqliteStore::set_lease(std::string_view node, WallTime now) {
 }
 
 Result<void> SqliteStore::renew(const std::string& node, WallTime now) {
-  return database_->transact([&]() -> Result<void> {
+  const auto work = [&]() -> Result<void> {
     set_lease(node, now);
     return {};
-  });
+  };
+  return database_->transact(work, Flush::later);
 }
 
 // --- Ending ---

@@ -44,6 +44,17 @@ TEST(Subprocess, ASignalThatEndsItIsReported) {
   EXPECT_EQ(describe(*status), "signal 9 (Killed)");
 }
 
+TEST(Subprocess, InheritsNothingButItsPipesAndStandardError) {
+  std::array<int, 2> open_here{};
+  ASSERT_EQ(::pipe(open_here.data()), 0);  // without O_CLOEXEC, as a library opens its sockets
+  Result<Subprocess> child =
+      Subprocess::start("/bin/sh", {"-c", "for fd; do test -e /proc/$$/fd/$fd && echo $fd; done", "sh", "2",
+                                    std::to_string(open_here[0]), std::to_string(open_here[1])});
+  ASSERT_TRUE(child);
+  EXPECT_EQ(read_all(child->output()), "2\n");
+  for (const int fd : open_here) ::close(fd);
+}
+
 TEST(Subprocess, AMissingProgramIsNamed) {
   const Result<Subprocess> child = Subprocess::start("/nowhere/program", {});
   ASSERT_FALSE(child);

@@ -551,6 +551,14 @@ TEST_F(JobsTest, AWorkerThatWasToldToGoByOthersCountsAsCrashed) {
   EXPECT_THAT(view.failure->error.message, HasSubstr("attempt 1: told to end; attempt 2: told to end"));
 }
 
+TEST_F(JobsTest, APictureThatIsNotAllThereIsNone) {
+  start();
+  const JobView view = end_of(submit("short"));
+  EXPECT_EQ(view.status, JobStatus::failed);
+  EXPECT_THAT(view.failure->error.message, HasSubstr("has 7 bytes, it has 6"));
+  EXPECT_EQ(files_in(directory_ / "data" / "pictures"), 0U);
+}
+
 TEST_F(JobsTest, OnlyFilesOfTheSpoolBecomePictures) {
   start();
   for (const char* prompt : {"link", "nofile"}) {

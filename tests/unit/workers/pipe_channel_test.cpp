@@ -20,7 +20,7 @@ class PipeChannelTest : public testing::Test {
   void SetUp() override {
     directory_ = fast_directory("channel");
     fs::remove_all(directory_);
-    fs::create_directories(directory_ / "spool");
+    fs::create_directories(directory_ / "spool" / "own");
   }
   void TearDown() override {
     channel_.reset();
@@ -30,7 +30,7 @@ class PipeChannelTest : public testing::Test {
   void start() {
     Result<std::unique_ptr<WorkerChannel>> channel =
         start_child(fs::path(DARKROOM_BINARY_DIR) / "bin" / "rogue-worker",
-                    {"--outputs", (directory_ / "spool").string()}, [this](WorkerArrival arrival) {
+                    {"--outputs", (directory_ / "spool" / "own").string()}, [this](WorkerArrival arrival) {
                       const std::lock_guard lock(mutex_);
                       arrivals_.push_back(std::move(arrival));
                       changed_.notify_all();
