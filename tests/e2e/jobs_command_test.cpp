@@ -53,20 +53,8 @@ class JobsCommand : public testing::Test {
   void serve() {
     service_.emplace(start_darkroom({"serve", "--listen", "127.0.0.1:0", "--data", root_ / "data", "--models",
                                      root_ / "models", "--outputs", root_ / "outputs"}));
-    std::string line;
-    for (char c = 0; ::read(service_->output(), &c, 1) == 1;) {
-      if (c != '\n') {
-        line += c;
-        continue;
-      }
-      const json said = json::parse(line, nullptr, false);
-      if (said.is_object() && said.contains("url")) {
-        url_ = said["url"];
-        return;
-      }
-      line.clear();
-    }
-    FAIL() << "the service ended: " << line;
+    url_ = url_of_service(*service_);
+    ASSERT_FALSE(url_.empty());
   }
   // By the service's own API, as a job of the key's; its id.
   std::string submit(const std::string& prompt, const std::string& key = "") const {

@@ -3,6 +3,7 @@
 #include <array>
 #include <stdexcept>
 
+#include <nlohmann/json.hpp>
 #include <unistd.h>
 
 namespace darkroom {
@@ -32,6 +33,20 @@ Outcome outcome(Subprocess& process) {
   const std::optional<ExitStatus> status = process.wait(std::chrono::seconds(20));
   if (!status) throw std::runtime_error("the program does not end");
   return {std::move(output), *status};
+}
+
+std::string url_of_service(const Subprocess& service) {
+  std::string line;
+  for (char c = 0; ::read(service.output(), &c, 1) == 1;) {
+    if (c != '\n') {
+      line += c;
+      continue;
+    }
+    const nlohmann::json said = nlohmann::json::parse(line, nullptr, false);
+    if (said.is_object() && said.contains("url")) return said["url"];
+    line.clear();
+  }
+  return "";
 }
 
 }  // namespace darkroom

@@ -24,5 +24,7 @@ std::string read_to_end(int fd);
 // Runs `darkroom ARGUMENTS`, with fake-worker for a worker.
 Subprocess start_darkroom(const std::vector<std::string>& arguments);
 Outcome outcome(Subprocess& process);
+// Where a `darkroom serve` listens, once it says so; "": it ended before.
+std::string url_of_service(const Subprocess& service);
 
 }  // namespace darkroom

@@ -1,5 +1,6 @@
 // engine::Engine without an engine: one-coloured pictures, and every way of going wrong, as words of the prompt ask:
 //   slow   20 ms a step            hang  never looks at the cancel token and never ends
+//   slower 200 ms a step
 //   fail   Failure{corrupt_data}   oom   std::bad_alloc            crash  abort()
 //   print  writes to standard output, as a careless library would
 //   huge   predicts a need of 2^60 bytes     gigabyte predicts 10^9 bytes a picture
@@ -96,7 +97,7 @@ GenerationResult Engine::generate(const GenerationSpec& spec, ProgressSink& prog
 
   progress.stage("denoise");
   const std::vector<float> latents(static_cast<std::size_t>(spec.batch_size) * 2 * 3 * 4, 0.5F);
-  const double seconds_per_step = asks(spec, "slow") ? 0.02 : 0.0;
+  const double seconds_per_step = asks(spec, "slower") ? 0.2 : asks(spec, "slow") ? 0.02 : 0.0;
   for (int step = 1; step <= spec.steps; ++step) {
     cancel.throw_if_cancelled();
     std::this_thread::sleep_for(std::chrono::duration<double>(seconds_per_step));

@@ -44,6 +44,18 @@ Result<ImageSource> check_picture(std::string_view bytes, const Limits& limits) 
                 limits.picture_bytes);
   }
   if (const auto format = picture_format(as_bytes(bytes)); !format) return tl::unexpected(format.error());
+  // The worker has the same limits and holds to them, whatever a file says of itself; here they are told at once. What
+  // is damaged is the worker's to name.
+  constexpr int kMostSide = 16'384;
+  constexpr std::int64_t kMostPixels = std::int64_t{64} << 20U;
+  if (const auto size = picture_size(as_bytes(bytes))) {
+    const bool fits = size->width <= kMostSide && size->height <= kMostSide &&
+                      static_cast<std::int64_t>(size->width) * size->height <= kMostPixels;
+    if (!fits) {
+      return fail(ErrorCode::invalid_argument, "is of {}×{} pixels; the limit is {} a side and {} in all", size->width,
+                  size->height, kMostSide, kMostPixels);
+    }
+  }
   return ImageSource{.bytes = std::string(bytes)};
 }
 

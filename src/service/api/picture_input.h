@@ -10,8 +10,8 @@
 namespace darkroom {
 
 // Base64 of a PNG, JPEG or WebP file, with or without "data:…;base64,", with or without line breaks and padding.
-// Errors: invalid_argument for a URL, which is never fetched, and for what is no base64 or too long; corrupt_data for
-// other files.
+// Errors: invalid_argument for a URL, which is never fetched, and for what is no base64, too long, or of too many
+// pixels; corrupt_data for other files.
 Result<ImageSource> decode_picture(std::string_view text, const Limits& limits);
 
 // The same for a file that came as it is.

@@ -11,6 +11,8 @@
 namespace darkroom {
 namespace {
 
+constexpr std::chrono::seconds kBetweenTellings(2);
+
 // Processor and disk, of this thread alone.
 void go_last() {
   constexpr int kLeastUrgent = 19;
@@ -60,30 +62,37 @@ void ModelHasher::run() {
     const std::string model = std::move(queue_.front());
     queue_.pop_front();
     lock.unlock();
-    compute(model);
+    const bool is_new = compute(model);
     lock.lock();
     queued_.erase(model);
+    untold_ = untold_ || is_new;
+    // Of thousands of small files not each is worth a look at all of them.
+    const auto now = std::chrono::steady_clock::now();
+    if (!untold_ || (!queue_.empty() && now - told_ < kBetweenTellings)) continue;
+    untold_ = false;
+    told_ = now;
+    if (queue_.empty()) hashes_.forget_missing();
+    // Where this fails they are computed again after the next start, which is no harm but the time.
+    static_cast<void>(hashes_.save(file_));
+    lock.unlock();
+    on_computed_();
+    lock.lock();
   }
 }
 
-void ModelHasher::compute(const std::string& model) {
+bool ModelHasher::compute(const std::string& model) {
   const std::optional<FileStamp> before = stamp_of(model);
   const Fd fd(::open(model.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!before || !fd) return;
+  if (!before || !fd) return false;
   // Read once, so that it should not push out what others read again and again.
   ::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_SEQUENTIAL);
   ::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_NOREUSE);
   const Result<std::string> digest = sha256_of_file(fd.get(), [this] { return !ends_.load(); });
   // One that changes meanwhile is being written still; whoever looks for models next asks again.
-  if (!digest || stamp_of(model) != before) return;
-  {
-    const std::scoped_lock lock(mutex_);
-    hashes_.set(model, *before, to_hex(*digest));
-    hashes_.forget_missing();
-    // Where this fails they are computed again after the next start, which is no harm but the time.
-    static_cast<void>(hashes_.save(file_));
-  }
-  on_computed_();
+  if (!digest || stamp_of(model) != before) return false;
+  const std::scoped_lock lock(mutex_);
+  hashes_.set(model, *before, to_hex(*digest));
+  return true;
 }
 
 }  // namespace darkroom

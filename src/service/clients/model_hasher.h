@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <filesystem>
@@ -20,7 +21,8 @@ namespace darkroom {
 
 class ModelHasher {
  public:
-  // `file` is where they are kept; one that is damaged is begun anew. `on_computed` comes from the hasher's thread.
+  // `file` is where they are kept; one that is damaged is begun anew. `on_computed` comes from the hasher's
+  // thread when there are new ones, at once for the last and now and then before.
   ModelHasher(std::filesystem::path file, std::function<void()> on_computed);
   ~ModelHasher();  // leaves what is half done
   ModelHasher(const ModelHasher&) = delete;
@@ -31,7 +33,7 @@ class ModelHasher {
 
  private:
   void run();
-  void compute(const std::string& model);
+  bool compute(const std::string& model);  // whether it is known now
 
   const std::filesystem::path file_;
   const std::function<void()> on_computed_;
@@ -40,6 +42,8 @@ class ModelHasher {
   ModelHashes hashes_;
   std::deque<std::string> queue_;
   std::set<std::string> queued_;  // what is in the queue or under way
+  bool untold_ = false;           // there are hashes of which nobody knows
+  std::chrono::steady_clock::time_point told_{};
   std::atomic<bool> ends_ = false;
   std::thread thread_;
 };

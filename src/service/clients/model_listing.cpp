@@ -1,5 +1,6 @@
 #include "service/clients/model_listing.h"
 
+#include <algorithm>
 #include <functional>
 
 #include <fmt/format.h>
@@ -103,6 +104,8 @@ void ModelListing::rebuild() {
 
 void ModelListing::watch() {
   std::size_t seen = 0;
+  bool changed_before = false;
+  std::chrono::milliseconds retry = kUntilWorkersAnswer;
   std::unique_lock lock(mutex_);
   while (!ends_) {
     const bool asked = std::exchange(look_now_, false);
@@ -110,11 +113,15 @@ void ModelListing::watch() {
     lock.unlock();
     const std::size_t look = look_of(options_.directories);
     bool is_answered = true;
-    if (asked || nothing_known || look != seen) is_answered = ask_workers().has_value();
+    const bool changed = asked || nothing_known || look != seen;
+    if (changed || changed_before) is_answered = ask_workers().has_value();
+    // Asked once more at the next look: while no worker is there, what was last known is the answer.
+    changed_before = changed;
     if (is_answered) seen = look;
     lock.lock();
-    changed_.wait_for(lock, is_answered ? options_.look_every : kUntilWorkersAnswer,
-                      [this] { return ends_ || look_now_; });
+    changed_.wait_for(lock, is_answered ? options_.look_every : retry, [this] { return ends_ || look_now_; });
+    // A worker that takes long to look is not asked again and again.
+    retry = is_answered ? kUntilWorkersAnswer : std::min(retry * 2, std::max(options_.look_every, kUntilWorkersAnswer));
   }
 }
 

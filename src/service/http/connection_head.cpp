@@ -201,6 +201,12 @@ std::optional<Response> Connection::judge_head() {
         413, {ErrorCode::invalid_argument, fmt::format("the body has {} bytes, at most {} are allowed",
                                                        *parser_->content_length(), shared_->options.body_bytes)});
   }
+  // A packed body may unpack to any size: none is unpacked.
+  const std::string_view packing = request_.headers.get("Content-Encoding");
+  if (!packing.empty() && !same_word(packing, "identity")) {
+    return refuse_with(415, {ErrorCode::unsupported, fmt::format("the body is packed with {}, it must be sent as it is",
+                                                                 packing.substr(0, 60))});
+  }
   return std::nullopt;
 }
 

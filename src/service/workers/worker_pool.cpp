@@ -13,6 +13,10 @@ constexpr int kMissedHeartbeats = 3;
 // Models that a worker may be thought to have, until it says how many it has.
 constexpr std::size_t kMaxWarm = 64;
 
+bool has(const std::vector<std::string>& models, const std::string& model) {
+  return std::find(models.begin(), models.end(), model) != models.end();
+}
+
 double seconds(std::chrono::steady_clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
 
 }  // namespace
@@ -34,6 +38,7 @@ struct WorkerPool::Slot {
   std::vector<std::string> warm;
   std::optional<SteadyTime> last_load;
   std::map<std::string, Answer> questions;  // by request id
+  std::vector<std::string> loading_ahead;   // models that it was asked to load, and has not answered
 
   SteadyTime started;
   SteadyTime last_asked;
@@ -95,6 +100,7 @@ void WorkerPool::on_end(Slot& slot, const ExitStatus& status, SteadyTime now) {
   slot.state = WorkerState::waiting;
   slot.stats.pid = 0;
   slot.warm.clear();
+  slot.loading_ahead.clear();
   // Twice as long from one death to the next, unless it has lived for long.
   if (now - slot.started > options_.last_restart) slot.deaths = 0;
   const int doublings = std::min(slot.deaths++, 20);
@@ -348,12 +354,17 @@ void WorkerPool::ask(RequestBody body, Answer answer) {
 }
 
 void WorkerPool::load(const std::string& model, const Done& done) {
+  Slot* chosen = nullptr;
   for (const std::unique_ptr<Slot>& slot : slots_) {
-    if (std::find(slot->warm.begin(), slot->warm.end(), model) != slot->warm.end()) return done({});
+    if (has(slot->warm, model)) return done({});
+    if (has(slot->loading_ahead, model)) chosen = slot.get();  // a second time costs nothing
   }
-  Slot* const slot = free_slot();
+  Slot* const slot = chosen != nullptr ? chosen : free_slot();
   if (slot == nullptr) return done(none_ready());
+  slot->loading_ahead.push_back(model);
   send_question(*slot, LoadModel{.model = model}, [slot, model, done](const Result<ResponseData>& data) {
+    const auto asked = std::find(slot->loading_ahead.begin(), slot->loading_ahead.end(), model);
+    if (asked != slot->loading_ahead.end()) slot->loading_ahead.erase(asked);
     if (!data) return done(tl::unexpected(data.error()));
     std::erase(slot->warm, model);
     slot->warm.insert(slot->warm.begin(), model);
@@ -369,8 +380,10 @@ void WorkerPool::unload(const std::string& model, const Done& done) {
   const auto waiting = std::make_shared<Waiting>();
   std::vector<Slot*> having;
   for (const std::unique_ptr<Slot>& slot : slots_) {
-    const bool has = std::find(slot->warm.begin(), slot->warm.end(), model) != slot->warm.end();
-    if (has && slot->channel && slot->state != WorkerState::stopping) having.push_back(slot.get());
+    // Also one that is about to have it: it is told after that.
+    const bool has_it =
+        has(slot->warm, model) || has(slot->loading_ahead, model) || (slot->running && slot->running->model == model);
+    if (has_it && slot->channel && slot->state != WorkerState::stopping) having.push_back(slot.get());
   }
   if (having.empty()) return done({});
   waiting->workers = static_cast<int>(having.size());

@@ -3,6 +3,7 @@
 // which call.
 #include <fstream>
 #include <map>
+#include <regex>
 #include <set>
 
 #include <fmt/format.h>
@@ -88,6 +89,21 @@ TEST_F(Contract, IsDescribedAsItIsServed) {
         .method = method, .path = path, .body = nullptr, .answer = request(service_->port(), method, path)};
     EXPECT_THAT(description_.violations(exchanged), testing::IsEmpty()) << method << ' ' << path;
   }
+}
+
+TEST_F(Contract, HasACaseForEachOfTheTolerances) {
+  constexpr int kTolerances = 36;
+  std::set<int> seen;
+  const std::regex number("T([0-9]+)\\b");
+  for (const auto& [name, client] : all_clients()) {
+    for (const json& step : client["steps"]) {
+      const std::string title = step.value("name", "");
+      for (std::sregex_iterator at(title.begin(), title.end(), number); at != std::sregex_iterator(); ++at) {
+        seen.insert(std::stoi((*at)[1]));
+      }
+    }
+  }
+  for (int i = 1; i <= kTolerances; ++i) EXPECT_TRUE(seen.contains(i)) << "T" << i;
 }
 
 // Or the tests above would hold of everything.

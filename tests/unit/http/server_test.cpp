@@ -224,6 +224,16 @@ TEST_F(LiveServer, LimitsBodies) {
   EXPECT_EQ(client.read().status, 413);
 }
 
+TEST_F(LiveServer, UnpacksNoBody) {
+  start();
+  for (const char* packing : {"gzip", "deflate", "br", "zstd", "identity, gzip"}) {
+    const RawResponse refused = request(port(), "POST", "/echo", fmt::format("Content-Encoding: {}\r\n", packing), "x");
+    EXPECT_EQ(refused.status, 415) << packing;
+    EXPECT_THAT(refused.body, HasSubstr(packing));
+  }
+  EXPECT_EQ(request(port(), "POST", "/echo", "Content-Encoding: identity\r\n", "x").status, 200);
+}
+
 TEST_F(LiveServer, LimitsAllBodiesTogether) {
   options_.buffered_bytes = 50'000;
   start();

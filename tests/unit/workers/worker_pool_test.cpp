@@ -316,6 +316,17 @@ TEST_F(WorkerPoolTest, AModelIsLoadedAheadByOneWorkerAndUnloadedByAllThatHaveIt)
   EXPECT_EQ(done.back(), "done");
   EXPECT_THAT(pool_->sights(now_)[1].warm, IsEmpty());
 
+  // While it is being loaded it is there already, and is let go of after that.
+  pool_->load("e", note);
+  pool_->unload("e", note);
+  ASSERT_GE(deeds_[1]->sent.size(), 2U);
+  const std::string loading = deeds_[1]->sent[deeds_[1]->sent.size() - 2].request_id;
+  arrive(WorkerMessage(Response{.request_id = loading, .data = ModelLoaded{"e"}}), 1);
+  EXPECT_THAT(pool_->sights(now_)[1].warm, ElementsAre("e"));
+  answer(1, ModelUnloaded{"e"});
+  EXPECT_THAT(pool_->sights(now_)[1].warm, IsEmpty());
+  EXPECT_EQ(std::count(done.begin(), done.end(), "done"), 6);
+
   pool_->load("d", note);
   answer(1, {}, Error{ErrorCode::corrupt_data, "no model"});
   EXPECT_EQ(done.back(), "corrupt_data");
