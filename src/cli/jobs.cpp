@@ -1,4 +1,4 @@
-// darkroom jobs: what a running service has to do. Over HTTP, with the rights of a key (ADR 6).
+// darkroom jobs: what a running service has to do. Over HTTP, with the rights of a key (ADR 8).
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
