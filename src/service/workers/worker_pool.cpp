@@ -381,8 +381,8 @@ void WorkerPool::unload(const std::string& model, const Done& done) {
   std::vector<Slot*> having;
   for (const std::unique_ptr<Slot>& slot : slots_) {
     // Also one that is about to have it: it is told after that.
-    const bool has_it =
-        has(slot->warm, model) || has(slot->loading_ahead, model) || (slot->running && slot->running->model == model);
+    const bool works_on_it = !slot->running.empty() && slot->running.front().model == model;
+    const bool has_it = has(slot->warm, model) || has(slot->loading_ahead, model) || works_on_it;
     if (has_it && slot->channel && slot->state != WorkerState::stopping) having.push_back(slot.get());
   }
   if (having.empty()) return done({});
