@@ -256,6 +256,7 @@ std::uint64_t Engine::predict_bytes(const GenerationSpec& spec) const {
   if (spec.refiner) files.emplace_back(spec.refiner->model, types.model);
   if (!spec.vae.empty()) files.emplace_back(spec.vae, types.vae);
   for (const ControlNetUse& use : spec.controlnets) files.emplace_back(use.model, types.model);
+  for (const LoraUse& use : spec.loras) files.emplace_back(use.model, DType::bf16);  // mapped, not laid out
   // "lanczos" and "latent" are no files: nothing is found under them.
   if (spec.hires) files.emplace_back(spec.hires->upscaler, upscaler_type(types));
   if (spec.upscale) files.emplace_back(spec.upscale->model, upscaler_type(types));
