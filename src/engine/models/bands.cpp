@@ -139,6 +139,7 @@ Tensor Bands::collect(const Rows& rows) const {
 }
 
 Tensor Bands::resnet(const ResnetBlock& block, const Rows& x, DType out) const {
+  network_.backend().trim();  // what came before had bands of other sizes, which would be kept beside these
   const std::vector<Moments> first = moments(x, block.norm1.groups);
   const auto half = [&](const Tensor& rows) {
     return block.conv1(block.norm1(rows, {.activation = Activation::silu, .given = first}));
@@ -164,6 +165,7 @@ Tensor Bands::resnet(const ResnetBlock& block, const Rows& x, DType out) const {
 }
 
 Tensor Bands::norm_and_convolve(const GroupNorm& norm, const Conv2d& conv, const Rows& x) const {
+  network_.backend().trim();
   const std::vector<Moments> all = moments(x, norm.groups);
   return collect({{1, x.shape[1], x.shape[2], conv.weight->packed().out}, [&](std::int64_t begin, std::int64_t end) {
                     const Piece piece = cut(x, begin - 1, end + 1);

@@ -288,7 +288,7 @@ TEST_F(EngineUpscale, ASecondPassBeginsWithWhatItsUpscalerMakes) {
   EXPECT_NE(by_network.rgb, picture_by("lanczos").rgb);
 }
 
-TEST_F(EngineUpscale, TiledDecodingIsNearTheWhole) {
+TEST_F(EngineUpscale, DecodingInTilesGivesTheSamePicture) {
   GenerationSpec spec;
   spec.model = test::tiny_model("tiny-base").string();
   spec.prompt = "a lake";
@@ -306,8 +306,7 @@ TEST_F(EngineUpscale, TiledDecodingIsNearTheWhole) {
   const Image whole = picture_of();
   spec.vae_tile = kMinVaeTile;
   const Image tiled = picture_of();
-  EXPECT_NE(whole, tiled);
-  EXPECT_GT(psnr(whole, tiled), 25);
+  EXPECT_LE(max_difference(whole, tiled), 1);
 }
 
 }  // namespace
