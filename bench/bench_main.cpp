@@ -82,11 +82,12 @@ void load(std::optional<bench::LoadedCheckpoint>& model, Backend& backend, const
   report.json["laid_out_gib"] = laid_out;
 }
 
-void run_lora(bench::LoadedCheckpoint& model, const std::string& checkpoint, int threads, bench::Report& report) {
+void run_lora(bench::LoadedCheckpoint& model, const std::string& checkpoint, int threads, int runs,
+              bench::Report& report) {
   constexpr int kRank = 16;
   const bench::LoraSwitch lora =
       bench::measure_lora_switch({AdapterTarget::unet, &model.unet_network, model.files.unet.weights},
-                                 checkpoint + ".lora.safetensors", kRank, threads);
+                                 checkpoint + ".lora.safetensors", kRank, threads, runs);
   report.line(
       "LoRA of rank {} on every attention block, {:.0f} MiB, {} parameters: on {:.2f} s, off {:.2f} s; reading it "
       "{:.2f} s and laying out alone {:.2f} s ({:.2f} times)",
@@ -120,7 +121,7 @@ int run(const Options& options) {
   if (options.wants_any({"load", "lora", "text", "unet", "vae", "controlnet"})) {
     std::optional<bench::LoadedCheckpoint> model;
     load(model, *backend, options.checkpoint, passes.compute, report);
-    if (options.wants("lora")) run_lora(*model, options.checkpoint, threads, report);
+    if (options.wants("lora")) run_lora(*model, options.checkpoint, threads, options.runs, report);
     if (options.wants("text")) bench::run_text(*model, passes, report);
     if (options.wants("unet")) bench::run_unet(*model, passes, report);
     if (options.wants("vae")) bench::run_vae(*model, passes, report);

@@ -20,8 +20,9 @@ struct LoraSwitch {
   double ratio() const { return put_on_seconds / (read_seconds + lay_out_seconds); }
 };
 
-// Writes a LoRA of this rank for every linear layer of every attention block to `file`, and removes it again.
+// Writes a LoRA of this rank for every linear layer of every attention block to `file`, and removes it again. Of `runs`
+// the fastest counts, for each of the figures.
 LoraSwitch measure_lora_switch(const engine::AdaptedNetwork& unet, const std::filesystem::path& file, int rank,
-                               int threads);
+                               int threads, int runs);
 
 }  // namespace darkroom::bench
