@@ -145,7 +145,8 @@ FloatMatrix product(const FloatMatrix& a, const FloatMatrix& b, int threads) {
 }
 
 FloatMatrix add_up(const TensorSum& sum, int threads) {
-  const auto& [base, product] = sum;
+  const HostTensor& base = sum.tensor;
+  const LowRankProduct& product = sum.product;
   const std::int64_t rows = base.shape.rank() == 0 ? 1 : base.shape[0];
   FloatMatrix out(rows, base.elements() / std::max<std::int64_t>(rows, 1));
   const AddRows add_rows = choose_add_rows();
