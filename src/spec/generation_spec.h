@@ -200,7 +200,7 @@ struct GenerationSpec {
   int width = 1024;  // pixels; 0: as init_image, once it is extended
   int height = 1024;
   int batch_size = 1;
-  bool batch_parallel = false;  // the batch's pictures share each pass, where memory allows
+  bool batch_parallel = false;  // the batch's pictures share each pass; else one is made after the other
   std::uint64_t seed = 0;       // picture i uses seed + i; with a variation all use it
   MicroConditioning micro_conditioning;
 

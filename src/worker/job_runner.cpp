@@ -222,6 +222,7 @@ std::size_t JobRunner::fitting(std::span<const Member> members) const {
   const auto found = resolve_files(members.front().request.spec, models_, outputs_);
   if (!found) return 1;
   GenerationSpec all = *found;
+  all.batch_parallel = true;
   std::size_t count = 1;
   for (; count < members.size(); ++count) {
     const GenerationSpec& next = members[count].request.spec;

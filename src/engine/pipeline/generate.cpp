@@ -504,8 +504,66 @@ void StageClock::end() {
   if (!stages_.empty()) stages_.back().seconds = std::chrono::duration<double>(Clock::now() - started_).count();
 }
 
+namespace {
+
+// Tells of one picture's steps as a part of all pictures'.
+class OneOfSeveral final : public ProgressSink {
+ public:
+  OneOfSeveral(ProgressSink& progress, int picture, int pictures)
+      : progress_(progress), picture_(picture), pictures_(pictures) {}
+  void stage(std::string_view name) override { progress_.stage(name); }
+  void step(const StepProgress& progress) override {
+    StepProgress of_all = progress;
+    of_all.step += picture_ * progress.steps;
+    of_all.steps *= pictures_;
+    progress_.step(of_all);
+  }
+
+ private:
+  ProgressSink& progress_;
+  int picture_;
+  int pictures_;
+};
+
+void add_stages(const std::vector<StageTime>& more, std::vector<StageTime>& stages) {
+  for (const StageTime& stage : more) {
+    const auto same = std::ranges::find(stages, stage.name, &StageTime::name);
+    if (same == stages.end()) {
+      stages.push_back(stage);
+    } else {
+      same->seconds += stage.seconds;
+    }
+  }
+}
+
+// Each picture is a job of its own, in one picture's memory.
+GenerationResult generate_one_by_one(const JobModels& models, const GenerationSpec& spec, StageClock& clock,
+                                     const CancelToken& cancel) {
+  GenerationResult all;
+  std::vector<StageTime> stages = clock.finish();
+  for (int i = 0; i < spec.batch_size; ++i) {
+    GenerationSpec one = spec;
+    one.batch_size = 1;
+    (one.variation ? one.variation->seed : one.seed) += static_cast<std::uint64_t>(i);
+    OneOfSeveral progress(clock.progress(), i, spec.batch_size);
+    StageClock own(progress);
+    GenerationResult result = Generation(models, one, own, cancel).run();
+    add_stages(result.stages, stages);
+    if (i == 0) {
+      all = std::move(result);
+      continue;
+    }
+    all.pictures.push_back(std::move(result.pictures.front()));
+  }
+  all.stages = std::move(stages);
+  return all;
+}
+
+}  // namespace
+
 GenerationResult generate(const JobModels& models, const GenerationSpec& spec, StageClock& clock,
                           const CancelToken& cancel) {
+  if (spec.batch_size > 1 && !spec.batch_parallel) return generate_one_by_one(models, spec, clock, cancel);
   return Generation(models, spec, clock, cancel).run();
 }
 

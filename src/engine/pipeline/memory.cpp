@@ -25,7 +25,8 @@ std::uint64_t activation_bytes(const GenerationSpec& spec, const ComputeTypes& t
   const Size size{.width = static_cast<int>(spec.width * factor), .height = static_cast<int>(spec.height * factor)};
   const auto pixels = static_cast<std::uint64_t>(size.width) * static_cast<std::uint64_t>(size.height);
   const int kinds = 1 + static_cast<int>(spec.guidance_scale > 1.0F) + static_cast<int>(spec.pag_scale > 0.0F);
-  const auto rows = static_cast<std::uint64_t>(spec.batch_size) * static_cast<std::uint64_t>(kinds);
+  const int at_a_time = spec.batch_parallel ? spec.batch_size : 1;  // pictures
+  const auto rows = static_cast<std::uint64_t>(at_a_time) * static_cast<std::uint64_t>(kinds);
   // The UNet's outermost level holds some two dozen float32 tensors an eighth of the size: the skip connections, and
   // what a block works on; ControlNets hold as many connections again. It, the autoencoder and the upscalers do not
   // live at the same time.

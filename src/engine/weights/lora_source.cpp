@@ -115,7 +115,7 @@ std::optional<TensorSum> AdaptedSource::find_sum(std::string_view name) const {
   if (!base) return std::nullopt;
   const std::vector<Step> steps = this->steps(name);
   const std::int64_t rows = steps.empty() ? 0 : base->shape[0];
-  JoinedProducts products(rows, steps.empty() ? 0 : base->elements() / rows);
+  JoinedProducts products(rows, rows > 0 ? base->elements() / rows : 0);
   std::vector<Step> others;
   for (const Step& step : steps) {
     const AdapterLayer& layer = *step.change->layer;

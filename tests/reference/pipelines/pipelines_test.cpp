@@ -44,6 +44,7 @@ GenerationSpec spec_of(const std::string& name) {
   spec.clip_skip = request.value("clip_skip", 0);
   spec.seed = request.at("seed");
   spec.batch_size = request.at("batch");
+  spec.batch_parallel = true;  // diffusers does all at once
   spec.precision = Precision::float32;
   spec.scheduler.name = request.at("scheduler");
   const json config = request.value("scheduler_config", json::object());

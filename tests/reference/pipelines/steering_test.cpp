@@ -23,9 +23,13 @@ class Latents final : public ProgressSink {
   void stage(std::string_view name) override { stages.emplace_back(name); }
   void step(const StepProgress& progress) override {
     latents.emplace_back(progress.latents.begin(), progress.latents.end());
+    steps.push_back(progress.step);
+    all_steps = progress.steps;
   }
   std::vector<std::string> stages;
   std::vector<std::vector<float>> latents;
+  std::vector<int> steps;
+  int all_steps = 0;
 };
 
 class Steering : public testing::Test {
@@ -290,6 +294,7 @@ TEST_F(Steering, AVariationGoesFromOneNoiseToTheOther) {
 TEST_F(Steering, VariationsOfABatchShareTheSeed) {
   GenerationSpec spec = plain();
   spec.batch_size = 2;
+  spec.batch_parallel = true;
   spec.variation = Variation{.seed = 7, .strength = 0.3F};
   const GenerationResult both = run(spec);
   EXPECT_EQ(both.pictures[0].seed, 42U);
@@ -297,6 +302,25 @@ TEST_F(Steering, VariationsOfABatchShareTheSeed) {
   spec.batch_size = 1;
   spec.variation->seed = 8;
   EXPECT_EQ(pixels(spec), both.pictures[1].rgb);
+}
+
+TEST_F(Steering, ABatchIsMadeOneByOneOrTogether) {
+  GenerationSpec spec = plain();
+  spec.batch_size = 3;
+  Latents one_by_one, together;
+  const GenerationResult apart = run(spec, one_by_one);
+  spec.batch_parallel = true;
+  const GenerationResult at_once = run(spec, together);
+  ASSERT_EQ(apart.pictures.size(), 3U);
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(apart.pictures[i].rgb, at_once.pictures[i].rgb) << i;
+    EXPECT_EQ(apart.pictures[i].seed, 42U + i);
+  }
+  EXPECT_EQ(one_by_one.steps, (std::vector{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}));
+  EXPECT_EQ(one_by_one.all_steps, 12);
+  EXPECT_EQ(together.steps, (std::vector{1, 2, 3, 4}));
+  ASSERT_EQ(apart.stages.size(), at_once.stages.size());
+  for (std::size_t i = 0; i < apart.stages.size(); ++i) EXPECT_EQ(apart.stages[i].name, at_once.stages[i].name);
 }
 
 TEST_F(Steering, AControlNetOfScaleZeroOrOutsideItsPartOfTheScheduleDoesNothing) {
@@ -379,6 +403,7 @@ TEST_F(Steering, EverythingAtOnceWorksAndIsTheSameAloneAndInABatch) {
                             .factor = 2.0F};
   spec.scheduler.name = "EulerAncestralDiscreteScheduler";
   spec.batch_size = 2;
+  spec.batch_parallel = true;
   const GenerationResult both = run(spec);
   ASSERT_EQ(both.pictures.size(), 2U);
   EXPECT_EQ(both.pictures[1].width, 384);
