@@ -244,6 +244,7 @@ TEST_F(EngineUpscale, GeneratedPicturesAreUpscaledLast) {
   spec.height = 48;
   spec.steps = 1;
   spec.batch_size = 2;
+  spec.batch_parallel = true;
   spec.precision = Precision::float32;
   Stages progress;
   const GenerationResult plain = engine_.generate(spec, progress, cancel_);
