@@ -214,6 +214,21 @@ void copy_into(const Tensor& x, const Tensor& out) {
   x.backend().activate(x, Activation::none, out);
 }
 
+Tensor concat_batch(std::span<const Tensor> parts) {
+  require(!parts.empty(), "concat_batch: no parts");
+  const Tensor& first = parts.front();
+  std::vector<std::int64_t> dims(first.shape().dims().begin(), first.shape().dims().end());
+  dims[0] = 0;
+  for (const Tensor& part : parts) dims[0] += part.dim(0);
+  Tensor all = empty(first.backend(), Shape(std::span<const std::int64_t>(dims)), first.dtype());
+  std::int64_t begin = 0;
+  for (const Tensor& part : parts) {
+    copy_into(part, all.slice_batch(begin, part.dim(0)));
+    begin += part.dim(0);
+  }
+  return all;
+}
+
 Tensor convert(const Tensor& x, DType out) {
   return x.dtype() == out && x.contiguous() ? x : activate(x, Activation::none, out);
 }

@@ -73,6 +73,8 @@ struct AttentionOptions {
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options);
 
 Tensor activate(const Tensor& x, Activation activation, DType out);
+// One behind the other along the first dimension; what else their shapes say, and their types, are the same.
+Tensor concat_batch(std::span<const Tensor> parts);
 // Copies x, converted, into a tensor of its shape; rows of both may be strided.
 void copy_into(const Tensor& x, const Tensor& out);
 Tensor convert(const Tensor& x, DType out);  // x itself where it already has the type and is contiguous

@@ -19,18 +19,13 @@ Tensor rows_of(const Tensor& x, std::int64_t begin, std::int64_t end) {
       .reshape({1, end - begin, width, channels});
 }
 
+// Pictures [1,H,W,C] below each other.
 Tensor stacked(const std::vector<Tensor>& parts) {
   if (parts.size() == 1) return parts.front();
-  std::int64_t height = 0;
-  for (const Tensor& part : parts) height += part.dim(1);
-  const Tensor& first = parts.front();
-  Tensor all = empty(first.backend(), {1, height, first.dim(2), first.channels()}, first.dtype());
-  std::int64_t begin = 0;
-  for (const Tensor& part : parts) {
-    copy_into(part, rows_of(all, begin, begin + part.dim(1)));
-    begin += part.dim(1);
-  }
-  return all;
+  std::vector<Tensor> rows;  // [H,1,W,C]
+  for (const Tensor& part : parts) rows.push_back(part.reshape({part.dim(1), 1, part.dim(2), part.channels()}));
+  const Tensor all = concat_batch(rows);
+  return all.reshape({1, all.dim(0), all.dim(2), all.channels()});
 }
 
 // The moments of two sets of values together (Chan et al. 1983).

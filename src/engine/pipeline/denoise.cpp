@@ -89,20 +89,9 @@ bool fit_together(const Denoising::Pass& a, const Denoising::Pass& b) {
 // The rows of all, one member's behind the other's. `of`: the member's tensor.
 template <class Of>
 Tensor joined(std::span<const Member> members, const Of& of) {
-  const Tensor& first = of(members.front());
-  std::int64_t rows = 0;
-  for (const Member& member : members) rows += of(member).dim(0);
-  Shape shape = first.rank() == 2   ? Shape{rows, first.dim(1)}
-                : first.rank() == 3 ? Shape{rows, first.dim(1), first.dim(2)}
-                                    : Shape{rows, first.dim(1), first.dim(2), first.dim(3)};
-  Tensor all = empty(first.backend(), shape, first.dtype());
-  std::int64_t at = 0;
-  for (const Member& member : members) {
-    const Tensor& part = of(member);
-    copy_into(part, all.slice_batch(at, part.dim(0)));
-    at += part.dim(0);
-  }
-  return all;
+  std::vector<Tensor> parts;
+  for (const Member& member : members) parts.push_back(of(member));
+  return concat_batch(parts);
 }
 
 // The words of those that share passes stay the same until one of them ends.
@@ -114,8 +103,8 @@ class JointPrompt {
     if (runs == runs_) return keys_;
     keys_.clear();
     for (std::size_t layer = 0; layer < members.front().pass.prompt.size(); ++layer) {
-      keys_.push_back({.k = joined(members, [&](const Member& m) -> const Tensor& { return m.pass.prompt[layer].k; }),
-                       .v = joined(members, [&](const Member& m) -> const Tensor& { return m.pass.prompt[layer].v; })});
+      keys_.push_back({.k = joined(members, [&](const Member& m) { return m.pass.prompt[layer].k; }),
+                       .v = joined(members, [&](const Member& m) { return m.pass.prompt[layer].v; })});
     }
     runs_ = std::move(runs);
     return keys_;
@@ -132,11 +121,10 @@ std::optional<std::vector<std::vector<float>>> predict_together(SdxlModel& model
                                                                 JointPrompt& prompt) {
   std::vector<float> all;
   try {
-    all = predict(model,
-                  {.latents = joined(members, [](const Member& m) -> const Tensor& { return m.pass.latents; }),
-                   .time = {joined(members, [](const Member& m) -> const Tensor& { return m.pass.time.projected; })},
-                   .prompt = prompt.of(members),
-                   .call = {}});
+    all = predict(model, {.latents = joined(members, [](const Member& m) { return m.pass.latents; }),
+                          .time = {joined(members, [](const Member& m) { return m.pass.time.projected; })},
+                          .prompt = prompt.of(members),
+                          .call = {}});
   } catch (const Failure&) {
     return std::nullopt;
   } catch (const std::bad_alloc&) {
