@@ -152,6 +152,20 @@ struct Engine::State {
     return {.unet = widths.unet > 0 ? widths.unet : sdxl.unet, .vae = widths.vae > 0 ? widths.vae : sdxl.vae};
   }
 
+  // What the engine knows of a result beside its pictures.
+  void complete(GenerationResult& result, const AdapterReport& adapters, const ComputeTypes& types) const {
+    result.loaded_loras = adapters.loaded;
+    result.warnings.insert(result.warnings.begin(), adapters.warnings.begin(), adapters.warnings.end());
+    result.device = backend->name();
+    result.compute_type = to_string(types.model);
+  }
+
+  // What one job needed must not stay while another size is worked on.
+  void trim() {
+    cache.trim();
+    backend->trim();
+  }
+
   GenerationResult enlarge(const GenerationSpec& spec, ProgressSink& progress, const CancelToken& cancel);
 
   template <class Model>
@@ -178,18 +192,13 @@ GenerationResult Engine::generate(const GenerationSpec& spec, ProgressSink& prog
   {
     const auto files = state_->files_for(spec);
     const JobModels models = state_->models_for(spec, types);
-    AdapterReport adapters =
+    const AdapterReport adapters =
         models.base->adapters.wear(models.base->adapted_networks(), spec.loras,
                                    {.threads = state_->threads, .before_each = [&] { cancel.throw_if_cancelled(); }});
     result = darkroom::engine::generate(models, spec, clock, cancel);
-    result.loaded_loras = std::move(adapters.loaded);
-    result.warnings.insert(result.warnings.begin(), adapters.warnings.begin(), adapters.warnings.end());
+    state_->complete(result, adapters, types);
   }
-  result.device = device();
-  result.compute_type = to_string(types.model);
-  // What one job needed must not stay while another size is worked on.
-  state_->cache.trim();
-  state_->backend->trim();
+  state_->trim();
   return result;
 }
 
@@ -212,17 +221,10 @@ std::vector<JointOutcome> Engine::generate_together(std::span<const JointJob> jo
                                                               {.threads = state_->threads, .before_each = [] {}});
     outcomes = darkroom::engine::generate_together(models, generations);
     for (JointOutcome& outcome : outcomes) {
-      auto* result = std::get_if<GenerationResult>(&outcome);
-      if (result == nullptr) continue;
-      result->loaded_loras = adapters.loaded;
-      result->warnings.insert(result->warnings.begin(), adapters.warnings.begin(), adapters.warnings.end());
-      result->device = device();
-      result->compute_type = to_string(types.model);
+      if (auto* result = std::get_if<GenerationResult>(&outcome)) state_->complete(*result, adapters, types);
     }
   }
-  // What the jobs needed must not stay while another size is worked on.
-  state_->cache.trim();
-  state_->backend->trim();
+  state_->trim();
   return outcomes;
 }
 
@@ -241,8 +243,7 @@ GenerationResult Engine::State::enlarge(const GenerationSpec& spec, ProgressSink
   upscale_pictures(result.pictures, network.get(), spec.upscale->factor, {}, progress, cancel);
   result.stages = clock.finish();
   network.reset();
-  cache.trim();
-  backend->trim();
+  trim();
   return result;
 }
 

@@ -112,7 +112,7 @@ struct GroupNormKernelArgs {
   const float* gamma = nullptr;
   const float* beta = nullptr;
   Act act = Act::none;
-  RowOut out, joined;         // joined.data null: none
+  RowOut out, joined;             // joined.data null: none
   const double* given = nullptr;  // [picture][group] mean and variance to normalise with; null: the inputs' own
   double* found = nullptr;        // the same of the inputs, which are then measured only
   double* scratch = nullptr;      // group_norm_scratch_doubles()
