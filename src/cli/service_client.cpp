@@ -1,11 +1,9 @@
 #include "cli/service_client.h"
 
 #include <array>
-#include <memory>
 #include <utility>
 
-#include <curl/curl.h>
-
+#include "base/curl_handles.h"
 #include "base/text.h"
 
 namespace darkroom {
@@ -16,23 +14,6 @@ using json = nlohmann::ordered_json;
 constexpr std::size_t kLargestAnswer = 64'000'000;  // bytes
 constexpr long kConnectTime = 10;                   // seconds
 constexpr long kAnswerTime = 120;                   // seconds
-
-struct FreeEasy {
-  void operator()(CURL* handle) const { ::curl_easy_cleanup(handle); }
-};
-struct FreeList {
-  void operator()(curl_slist* list) const { ::curl_slist_free_all(list); }
-};
-struct FreeText {
-  void operator()(char* text) const { ::curl_free(text); }
-};
-
-std::unique_ptr<CURL, FreeEasy> new_handle() {
-  static const CURLcode started = ::curl_global_init(CURL_GLOBAL_DEFAULT);
-  std::unique_ptr<CURL, FreeEasy> handle(::curl_easy_init());
-  DR_ASSERT(started == CURLE_OK && handle != nullptr);
-  return handle;
-}
 
 // Less than it was given ends the transfer.
 std::size_t append(char* bytes, std::size_t size, std::size_t count, void* text) {
@@ -79,21 +60,20 @@ std::string url_of(const HttpConfig& config) {
 }
 
 std::string as_path_part(const std::string& text) {
-  const auto handle = new_handle();
-  const std::unique_ptr<char, FreeText> escaped(
-      ::curl_easy_escape(handle.get(), text.c_str(), static_cast<int>(text.size())));
+  const CurlEasy handle = new_curl_easy();
+  const CurlText escaped(::curl_easy_escape(handle.get(), text.c_str(), static_cast<int>(text.size())));
   DR_ASSERT(escaped != nullptr);
   return escaped.get();
 }
 
 tl::expected<json, Refusal> ServiceClient::ask(const std::string& method, const std::string& target) const {
-  const auto handle = new_handle();
+  const CurlEasy handle = new_curl_easy();
   const auto set = [&](CURLoption option, auto value) {
     DR_ASSERT(::curl_easy_setopt(handle.get(), option, value) == CURLE_OK);
   };
   std::string answer;
   std::array<char, CURL_ERROR_SIZE> trouble{};
-  std::unique_ptr<curl_slist, FreeList> headers;
+  CurlList headers;
   const std::string url = address_.url + target;
   set(CURLOPT_ERRORBUFFER, trouble.data());
   set(CURLOPT_URL, url.c_str());

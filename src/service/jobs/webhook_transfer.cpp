@@ -9,30 +9,22 @@
 #include <span>
 
 #include <arpa/inet.h>
-#include <curl/curl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "base/curl_handles.h"
 
 namespace darkroom {
 namespace {
 
 constexpr int kPollMs = 100;
 
-struct FreeEasy {
-  void operator()(CURL* handle) const { ::curl_easy_cleanup(handle); }
-};
 struct FreeMulti {
   void operator()(CURLM* handle) const { ::curl_multi_cleanup(handle); }
 };
-struct FreeList {
-  void operator()(curl_slist* list) const { ::curl_slist_free_all(list); }
-};
 struct FreeUrl {
   void operator()(CURLU* url) const { ::curl_url_cleanup(url); }
-};
-struct FreeText {
-  void operator()(char* text) const { ::curl_free(text); }
 };
 
 // The first `bits` bits of an address and of a network are the same.
@@ -91,16 +83,9 @@ curl_socket_t open_socket(void* allow_private, curlsocktype, curl_sockaddr* addr
 
 std::size_t ignore(char*, std::size_t size, std::size_t count, void*) { return size * count; }
 
-// Initialises libcurl once for the process.
-void start_curl() {
-  static const CURLcode started = ::curl_global_init(CURL_GLOBAL_DEFAULT);
-  DR_ASSERT(started == CURLE_OK);
-}
-
 class Transfer {
  public:
-  Transfer(const WebhookRequest& request, const WebhookRound& round) : easy_(::curl_easy_init()) {
-    DR_ASSERT(easy_ != nullptr);
+  Transfer(const WebhookRequest& request, const WebhookRound& round) : easy_(new_curl_easy()) {
     for (const std::string& header : request.headers) {
       headers_.reset(::curl_slist_append(headers_.release(), header.c_str()));
     }
@@ -138,8 +123,8 @@ class Transfer {
     DR_ASSERT(::curl_easy_setopt(easy_.get(), option, value) == CURLE_OK);
   }
 
-  std::unique_ptr<CURL, FreeEasy> easy_;
-  std::unique_ptr<curl_slist, FreeList> headers_;
+  CurlEasy easy_;
+  CurlList headers_;
   std::array<char, CURL_ERROR_SIZE> trouble_{};
   Delivery delivery_{.status = 0, .trouble = "broken off"};
 };
@@ -192,7 +177,7 @@ Result<void> check_http_url(const std::string& url) {
   const auto part = [&](CURLUPart which) {
     char* text = nullptr;
     if (::curl_url_get(parts.get(), which, &text, 0) != CURLUE_OK) return std::string();
-    const std::unique_ptr<char, FreeText> owner(text);
+    const CurlText owner(text);
     return std::string(text);
   };
   const std::string scheme = part(CURLUPART_SCHEME);
