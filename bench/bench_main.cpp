@@ -1,7 +1,6 @@
 // Full-size networks, a pass of each: seconds, GFLOP/s and their share of the machine's own peak, measured in the same
 // run; and what loading, a LoRA's switch, a ControlNet and a smaller compute type cost.
 #include <algorithm>
-#include <chrono>
 #include <fstream>
 #include <optional>
 #include <string>
@@ -50,12 +49,6 @@ double peak_memory_gib() {
   return static_cast<double>(usage.ru_maxrss) / (1024.0 * 1024.0);
 }
 
-double seconds_once(const std::function<void()>& work) {
-  const auto start = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
 bench::Peak run_peak(Backend& backend, DType compute, int threads, int runs) {
   // int8 is compared with the peak of bfloat16.
   const bench::Peak peak =
@@ -71,9 +64,9 @@ bench::Peak run_peak(Backend& backend, DType compute, int threads, int runs) {
 void load(std::optional<bench::LoadedCheckpoint>& model, Backend& backend, const std::string& path, DType compute,
           bench::Report& report) {
   bench::forget_pages(path);
-  const double read = seconds_once([&] { bench::read_through(path); });
+  const double read = bench::seconds_of([&] { bench::read_through(path); });
   bench::forget_pages(path);
-  const double seconds = seconds_once([&] { model.emplace(backend, path, compute); });
+  const double seconds = bench::seconds_of([&] { model.emplace(backend, path, compute); });
   const double laid_out = static_cast<double>(model->bytes()) / (1ULL << 30U);
   report.line("load {:.2f} s, reading the file alone {:.2f} s ({:.2f} times); laid out {:.2f} GiB", seconds, read,
               seconds / read, laid_out);

@@ -1,8 +1,6 @@
 #include "bench/lora_switch.h"
 
 #include <algorithm>
-#include <chrono>
-#include <functional>
 #include <memory>
 #include <set>
 #include <string>
@@ -10,18 +8,13 @@
 #include <vector>
 
 #include "bench/files.h"
+#include "bench/peak.h"
 #include "engine/weights/safetensors.h"
 
 namespace darkroom::bench {
 namespace {
 
 using namespace engine;
-
-double seconds_of(const std::function<void()>& work) {
-  const auto start = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 // Small numbers in float16, as LoRAs are saved.
 HostTensor some_halves(std::string name, const Shape& shape) {

@@ -176,13 +176,17 @@ double instruction_gflops(DType compute, int threads, int runs) {
 #endif
 }
 
-double best_seconds(int runs, const std::function<void()>& work) {
+double seconds_of(const std::function<void()>& work) {
   using Clock = std::chrono::steady_clock;
+  const auto start = Clock::now();
+  work();
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+double best_seconds(int runs, const std::function<void()>& work) {
   double best = 1e30;
   for (int i = 0; i <= runs; ++i) {
-    const auto start = Clock::now();
-    work();
-    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    const double seconds = seconds_of(work);
     if (i > 0) best = std::min(best, seconds);
   }
   return best;

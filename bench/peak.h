@@ -10,6 +10,7 @@
 
 namespace darkroom::bench {
 
+double seconds_of(const std::function<void()>& work);
 // Seconds of the fastest of `runs` after one that is not counted.
 double best_seconds(int runs, const std::function<void()>& work);
 
