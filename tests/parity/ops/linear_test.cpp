@@ -125,10 +125,9 @@ TEST(Linear, TakesWeightsOfEveryFloatingTypeInParts) {
                           .owner = nullptr};
       };
       expect_parity(kSums, [&](Backend& backend) {
-        const auto packed =
-            backend.pack({.use = WeightUse::linear,
-                          .compute = compute,
-                          .parts = {{part(17, 0), {}}, {part(3, 1190), {}}, {part(28, 1400), {}}}});
+        const auto packed = backend.pack({.use = WeightUse::linear,
+                                          .compute = compute,
+                                          .parts = {{part(17, 0), {}}, {part(3, 1190), {}}, {part(28, 1400), {}}}});
         return linear(from_host(backend, random_normal({5, 70}, 6), {5, 70}), *packed, {});
       });
     }
