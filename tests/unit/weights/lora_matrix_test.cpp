@@ -29,8 +29,8 @@ TEST(LoraMatrix, ProductsOfEveryRaggedShapeAreAddedToTheBase) {
 
 TEST(LoraMatrix, TheNumberOfThreadsChangesNoBit) {
   const HostTensor base = noise("base", {300, 517});
-  const TensorSum sum{
-      base, {read_matrix(noise("a", {300, 16})).memory(), read_matrix(noise("b", {16, 517})).memory(), 16}};
+  const TensorSum sum{base,
+                      {read_matrix(noise("a", {300, 16})).memory(), read_matrix(noise("b", {16, 517})).memory(), 16}};
   const FloatMatrix alone = add_up(sum, 1);
   for (const int threads : {2, 3, 8}) {
     const FloatMatrix together = add_up(sum, threads);
