@@ -163,9 +163,9 @@ void run_controlnet(const LoadedCheckpoint& model, const std::filesystem::path& 
     for (int run = 0; run <= options.runs; ++run) {
       alone = once({&model.unet_network}, [&] { (*model.unet)(inputs.latents, unet_time[0], unet_prompt); });
       const Timed now = once({&model.unet_network, &network}, [&] {
-        ControlResiduals residuals;
-        net(inputs.latents, picture, net_time[0], net_prompt, scales, residuals);
-        (*model.unet)(inputs.latents, unet_time[0], unet_prompt, {.control = &residuals});
+        (*model.unet)(inputs.latents, unet_time[0], unet_prompt, {.control = [&](EncoderStates& states) {
+                        net.add_to(states, 0, net(inputs.latents, picture, net_time[0], net_prompt), scales);
+                      }});
       });
       if (run == 0) continue;
       shares.push_back(now.seconds / alone.seconds - 1);

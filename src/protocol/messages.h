@@ -144,7 +144,7 @@ struct ModelEntry {
   std::string name;
   ModelRole kind = ModelRole::checkpoint;
   std::string path;
-  std::string format;  // "safetensors", "pickle", "diffusers_folder"
+  std::string format;  // "safetensors", "pickle", "diffusers_folder", "peft_folder"
   std::string family;  // "Stable Diffusion XL", …
   std::uint64_t bytes = 0;
   std::vector<std::string> compute_types;  // element types that the file holds

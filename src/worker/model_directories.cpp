@@ -51,12 +51,6 @@ bool is_model_file(const fs::path& path) {
   return kExtensions.contains(to_lower(path.extension().string()));
 }
 
-// A diffusers folder: of a whole model, or of one part.
-bool is_model_folder(const fs::path& path) {
-  std::error_code ignored;
-  return fs::exists(path / "model_index.json", ignored) || fs::exists(path / "config.json", ignored);
-}
-
 std::string without_extension(const fs::path& path) {
   return is_model_file(path) ? fs::path(path).replace_extension().generic_string() : path.generic_string();
 }
@@ -66,7 +60,7 @@ void walk(const fs::path& folder, int depth, auto& found) {
   std::error_code error;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
     std::error_code ignored;
-    if (entry.is_directory(ignored) && !is_model_folder(entry.path())) {
+    if (entry.is_directory(ignored) && !engine::is_model_folder(entry.path())) {
       if (depth > 0) walk(entry.path(), depth - 1, found);
     } else if (entry.is_directory(ignored) || is_model_file(entry.path())) {
       found(entry.path());

@@ -101,16 +101,22 @@ std::vector<float> to_host(const Tensor& x) {
 }
 
 Tensor linear(const Tensor& x, const PackedWeight& weight, const LinearOptions& options) {
+  Tensor out = empty(x.backend(), with_last(x.shape(), weight.out), options.out);
+  linear_into(x, weight, options, out);
+  return out;
+}
+
+void linear_into(const Tensor& x, const PackedWeight& weight, const LinearOptions& options, const Tensor& out) {
   require(weight.use == WeightUse::linear || weight.use == WeightUse::linear_geglu, "linear: not a linear weight");
   require(is_activation_type(x.dtype()), "linear: x is {}", to_string(x.dtype()));
   require(x.channels() == weight.in, "linear: x has {} channels, the weight takes {}", x.channels(), weight.in);
   const Shape shape = with_last(x.shape(), weight.out);
+  require_same_shape("linear", "out", out, shape);
   if (options.bias != nullptr) {
     require_vector("linear", "bias", *options.bias,
                    weight.use == WeightUse::linear_geglu ? 2 * weight.out : weight.out);
   }
   if (options.residual != nullptr) require_same_shape("linear", "residual", *options.residual, shape);
-  Tensor out = empty(x.backend(), shape, options.out);
   x.backend().linear({.x = x,
                       .weight = weight,
                       .bias = options.bias,
@@ -118,7 +124,6 @@ Tensor linear(const Tensor& x, const PackedWeight& weight, const LinearOptions& 
                       .activation = options.activation,
                       .scale = options.scale},
                      out);
-  return out;
 }
 
 Tensor conv2d(const Tensor& x, const PackedWeight& weight, const Conv2dOptions& options) {

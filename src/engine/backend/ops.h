@@ -24,6 +24,8 @@ struct LinearOptions {
   DType out = DType::f32;
 };
 Tensor linear(const Tensor& x, const PackedWeight& weight, const LinearOptions& options);
+// The same into a given tensor of the right shape, which may be the residual itself.
+void linear_into(const Tensor& x, const PackedWeight& weight, const LinearOptions& options, const Tensor& out);
 
 struct Conv2dOptions {
   const Tensor* bias = nullptr;

@@ -1,5 +1,9 @@
 #include "engine/models/controlnet.h"
 
+#include <algorithm>
+
+#include "base/error.h"
+
 namespace darkroom::engine {
 
 ConditioningEmbedding ConditioningEmbedding::load(const Loader& loader, const ControlNetConfig& config) {
@@ -65,22 +69,28 @@ std::vector<PromptKeys> ControlNet::prompt_keys(const Tensor& context) const {
   return engine::prompt_keys(prompt_projections_, context);
 }
 
-void ControlNet::operator()(const Tensor& latents, const Tensor& embedded_picture, const TimeRows& time,
-                            std::span<const PromptKeys> prompt, std::span<const float> scales,
-                            ControlResiduals& sum) const {
-  std::vector<Tensor> skips;
-  Tensor x = conv_in_(latents, {.residual = &embedded_picture, .out = DType::f32});
-  x = encoder_(std::move(x), time, prompt, skips);
-  const bool first = sum.down.empty();
-  sum.down.resize(skips.size());
-  for (std::size_t i = 0; i < skips.size(); ++i) {
-    const Tensor earlier = sum.down[i];
-    sum.down[i] =
-        zero_convs_[i](skips[i], {.residual = first ? nullptr : &earlier, .scale = scales[i], .out = DType::f32});
+EncoderStates ControlNet::operator()(const Tensor& latents, const Tensor& embedded_picture, const TimeRows& time,
+                                     std::span<const PromptKeys> prompt) const {
+  return encoder_(conv_in_(latents, {.residual = &embedded_picture, .out = DType::f32}), time, prompt);
+}
+
+void ControlNet::add_to(EncoderStates& unet, std::int64_t first, const EncoderStates& own,
+                        std::span<const float> scales) const {
+  const std::int64_t count = own.middle.dim(0);
+  const auto rows_of = [&](const Tensor& states) { return states.slice_batch(first, count); };
+  const bool fits = std::ranges::equal(
+      unet.skips, own.skips, [&](const Tensor& a, const Tensor& b) { return rows_of(a).shape() == b.shape(); });
+  if (!fits) {
+    throw_failure(ErrorCode::invalid_argument,
+                  "the ControlNet was made for another UNet: it has {} skip connections, the last of them {}, the UNet "
+                  "{} and {}",
+                  own.skips.size(), own.skips.back().shape().str(), unet.skips.size(),
+                  rows_of(unet.skips.back()).shape().str());
   }
-  const Tensor earlier = sum.mid;
-  sum.mid =
-      mid_zero_conv_(x, {.residual = first ? nullptr : &earlier, .scale = scales[skips.size()], .out = DType::f32});
+  for (std::size_t i = 0; i < own.skips.size(); ++i) {
+    zero_convs_[i].add_into(own.skips[i], scales[i], rows_of(unet.skips[i]));
+  }
+  mid_zero_conv_.add_into(own.middle, scales[own.skips.size()], rows_of(unet.middle));
 }
 
 }  // namespace darkroom::engine

@@ -27,11 +27,13 @@ class ControlNet {
   // Once per generation: pictures [N,8H,8W,3] f32 in [0,1] → [N,H,W,C0] f32.
   Tensor embed(const Tensor& pictures, int type = 0) const;
 
-  // One pass. With several nets, each adds to `sum`, which starts empty. scales: one for each skip connection and one,
-  // the last, for the middle.
-  void operator()(const Tensor& latents, const Tensor& embedded_picture, const TimeRows& time,
-                  std::span<const PromptKeys> prompt, std::span<const float> scales, ControlResiduals& sum) const;
-  // How many scales a pass takes.
+  // One pass, up to what the zero convolutions take.
+  EncoderStates operator()(const Tensor& latents, const Tensor& embedded_picture, const TimeRows& time,
+                           std::span<const PromptKeys> prompt) const;
+  // Adds what the zero convolutions make of a pass to the rows of the UNet's states from `first` on, in place.
+  // scales: one for each skip connection and one, the last, for the middle.
+  void add_to(EncoderStates& unet, std::int64_t first, const EncoderStates& own, std::span<const float> scales) const;
+  // How many scales that takes.
   std::size_t scale_count() const { return zero_convs_.size() + 1; }
 
  private:

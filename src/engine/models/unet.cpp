@@ -57,14 +57,9 @@ std::vector<PromptKeys> Unet::prompt_keys(const Tensor& context) const {
 
 Tensor Unet::operator()(const Tensor& latents, const TimeRows& time, std::span<const PromptKeys> prompt,
                         const UnetCall& call) const {
-  std::vector<Tensor> skips;
-  Tensor x = conv_in_(latents, {.out = DType::f32});  // [N,H,W,C0]
-  x = encoder_(std::move(x), time, prompt, skips, call.perturbed);
-  if (call.control != nullptr) {
-    DR_ASSERT(call.control->down.size() == skips.size());
-    for (std::size_t i = 0; i < skips.size(); ++i) skips[i] = add(skips[i], call.control->down[i]);
-    x = add(x, call.control->mid);
-  }
+  EncoderStates states = encoder_(conv_in_(latents, {.out = DType::f32}), time, prompt, call.perturbed);
+  if (call.control) call.control(states);
+  auto& [skips, x] = states;
   for (std::size_t level = 0; level < up_blocks_.size(); ++level) {
     const UpBlock& block = up_blocks_[level];
     for (std::size_t i = 0; i < block.resnets.size(); ++i) {

@@ -1,19 +1,16 @@
 // SDXL's UNet (Podell et al. 2023), base, refiner and inpainting: diffusers' UNet2DConditionModel.
 #pragma once
 
+#include <functional>
+
 #include "engine/models/freeu.h"
 #include "engine/models/unet_blocks.h"
 
 namespace darkroom::engine {
 
-// What ControlNets add: to each skip connection, in the order in which the encoder makes them, and to the middle.
-struct ControlResiduals {
-  std::vector<Tensor> down;  // each [N,h,w,C] f32
-  Tensor mid;
-};
-
 struct UnetCall {
-  const ControlResiduals* control = nullptr;
+  // Called between the two halves: ControlNets add to what the encoder made, in place. Empty: nothing does.
+  std::function<void(EncoderStates&)> control;
   // The last rows whose self-attention in the middle block sees each token alone: perturbed-attention guidance (Ahn
   // et al. 2024).
   std::int64_t perturbed = 0;

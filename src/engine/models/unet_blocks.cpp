@@ -205,9 +205,9 @@ Encoder Encoder::load(const Loader& loader, const UnetConfig& config, UnetTables
   return encoder;
 }
 
-Tensor Encoder::operator()(Tensor x, const TimeRows& time, std::span<const PromptKeys> prompt,
-                           std::vector<Tensor>& skips, std::int64_t perturbed) const {
-  skips.push_back(x);
+EncoderStates Encoder::operator()(Tensor x, const TimeRows& time, std::span<const PromptKeys> prompt,
+                                  std::int64_t perturbed) const {
+  std::vector<Tensor> skips{x};
   for (const DownBlock& block : down_blocks) {
     for (std::size_t i = 0; i < block.resnets.size(); ++i) {
       x = block.resnets[i](std::move(x), nullptr, &time);
@@ -219,7 +219,7 @@ Tensor Encoder::operator()(Tensor x, const TimeRows& time, std::span<const Promp
       skips.push_back(x);
     }
   }
-  return mid_block(std::move(x), time, prompt, perturbed);
+  return {.skips = std::move(skips), .middle = mid_block(std::move(x), time, prompt, perturbed)};
 }
 
 TimeEmbedding TimeEmbedding::load(const Loader& loader, const UnetConfig& config, const UnetTables& tables) {

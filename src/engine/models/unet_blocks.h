@@ -109,16 +109,22 @@ struct MidBlock {
   Tensor operator()(Tensor x, const TimeRows& time, std::span<const PromptKeys> prompt, std::int64_t perturbed) const;
 };
 
+// What the contracting half hands to the other one.
+struct EncoderStates {
+  std::vector<Tensor> skips;  // each [N,h,w,C] f32, in the order in which they are made
+  Tensor middle;              // [N,h,w,C] f32
+};
+
 // The contracting half, which a ControlNet copies: conv_in's successors and the middle block.
 struct Encoder {
   std::vector<DownBlock> down_blocks;
   MidBlock mid_block;
 
   static Encoder load(const Loader& loader, const UnetConfig& config, UnetTables& tables);
-  // x [N,H,W,C0] after conv_in. Gives the middle block's result; every skip connection goes to `skips`, x first.
+  // x [N,H,W,C0] after conv_in, which is the first skip connection.
   // perturbed: the last rows whose self-attention in the middle block is perturbed.
-  Tensor operator()(Tensor x, const TimeRows& time, std::span<const PromptKeys> prompt, std::vector<Tensor>& skips,
-                    std::int64_t perturbed = 0) const;
+  EncoderStates operator()(Tensor x, const TimeRows& time, std::span<const PromptKeys> prompt,
+                           std::int64_t perturbed = 0) const;
 };
 
 // What a generation tells the UNet besides the prompt's states.

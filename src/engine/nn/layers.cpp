@@ -50,14 +50,26 @@ Linear Linear::load_geglu(const Loader& loader, std::int64_t in, std::int64_t ou
 
 Tensor Linear::operator()(const Tensor& x, const LinearCall& call) const {
   const PackedWeight& packed = weight->packed();
-  const int gates = packed.use == WeightUse::linear_geglu ? 2 : 1;
-  network->count(static_cast<std::uint64_t>(2 * gates * x.rows() * packed.in * packed.out));
+  count(x);
   return network->watch(*weight, linear(x, packed,
                                         {.bias = values_of(bias),
                                          .residual = call.residual,
                                          .activation = call.activation,
                                          .scale = call.scale,
                                          .out = type_of(*weight, call.out)}));
+}
+
+void Linear::add_into(const Tensor& x, float scale, const Tensor& sum) const {
+  count(x);
+  linear_into(x, weight->packed(), {.bias = values_of(bias), .residual = &sum, .scale = scale, .out = sum.dtype()},
+              sum);
+  network->watch(*weight, sum);
+}
+
+void Linear::count(const Tensor& x) const {
+  const PackedWeight& packed = weight->packed();
+  const int gates = packed.use == WeightUse::linear_geglu ? 2 : 1;
+  network->count(static_cast<std::uint64_t>(2 * gates * x.rows() * packed.in * packed.out));
 }
 
 Conv2d Conv2d::load(const Loader& loader, const Conv2dShape& shape) {

@@ -33,6 +33,9 @@ struct Linear {
   static Linear load_geglu(const Loader& loader, std::int64_t in, std::int64_t out);
 
   Tensor operator()(const Tensor& x, const LinearCall& call = {}) const;  // [..., I] → [..., O]
+  // sum += scale·y, in place.
+  void add_into(const Tensor& x, float scale, const Tensor& sum) const;
+  void count(const Tensor& x) const;  // its arithmetic
 };
 
 struct Conv2dCall {

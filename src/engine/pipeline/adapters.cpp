@@ -1,12 +1,13 @@
 #include "engine/pipeline/adapters.h"
 
 #include <algorithm>
-#include <system_error>
+#include <string_view>
 #include <utility>
 
 #include <fmt/ranges.h>
 
 #include "base/error.h"
+#include "engine/pipeline/model_cache.h"
 
 namespace darkroom::engine {
 namespace {
@@ -20,6 +21,16 @@ std::string warning_about(const std::string& name, const Lora& lora) {
   const std::span<const std::string> named(unmatched.data(), std::min(unmatched.size(), kNamedTensors));
   return fmt::format("LoRA {}: {} of {} tensors have no place in the model: {}{}", name, unmatched.size(), lora.total(),
                      fmt::join(named, ", "), unmatched.size() > named.size() ? ", …" : "");
+}
+
+std::string summary_of(const std::string& name, const Lora& lora) {
+  std::string summary = fmt::format("{}: {} of {} tensors", name, lora.applied(), lora.total());
+  std::string_view before = "; its words: ";
+  for (const LearnedWord& word : lora.words()) {
+    summary += fmt::format("{}{}", before, word.token);
+    before = ", ";
+  }
+  return summary;
 }
 
 bool same(const std::optional<std::vector<WornLora>>& worn, const std::vector<WornLora>& wanted) {
@@ -39,7 +50,8 @@ AdapterReport Adapters::wear(std::span<const AdaptedNetwork> networks, const std
   for (const LoraUse& use : wanted) {
     const auto lora = open(networks, use.model, files);
     const std::string name = fs::path(use.model).stem().string();
-    report.loaded.push_back(fmt::format("{}: {} of {} tensors", name, lora->applied(), lora->total()));
+    report.loaded.push_back(summary_of(name, *lora));
+    report.words.insert(report.words.end(), lora->words().begin(), lora->words().end());
     if (!lora->unmatched().empty()) report.warnings.push_back(warning_about(name, *lora));
     for (const AdaptedNetwork& network : networks) {
       const float strength = network.target == AdapterTarget::unet ? use.unet_weight : use.text_encoder_weight;
@@ -57,14 +69,10 @@ AdapterReport Adapters::wear(std::span<const AdaptedNetwork> networks, const std
 
 std::shared_ptr<const Lora> Adapters::open(std::span<const AdaptedNetwork> networks, const fs::path& path,
                                            std::vector<File>& files) {
-  std::error_code missing;
-  File file{.path = path, .modified = fs::last_write_time(path, missing), .lora = nullptr};
-  if (!missing) file.bytes = fs::file_size(path, missing);
-  if (missing) throw_failure(ErrorCode::not_found, "LoRA {}: {}", path.string(), missing.message());
+  File file{.path = path, .stamp = model_stamp(path), .lora = nullptr};
   for (const std::vector<File>* known : {&std::as_const(files), &std::as_const(files_)}) {
-    const auto found = std::ranges::find_if(*known, [&](const File& other) {
-      return other.path == file.path && other.modified == file.modified && other.bytes == file.bytes;
-    });
+    const auto found = std::ranges::find_if(
+        *known, [&](const File& other) { return other.path == file.path && other.stamp == file.stamp; });
     if (found != known->end()) {
       file.lora = found->lora;
       break;

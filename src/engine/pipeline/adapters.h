@@ -27,8 +27,9 @@ struct AdaptedNetwork {
 };
 
 struct AdapterReport {
-  std::vector<std::string> loaded;    // "style: 128 of 130 tensors", in the order asked for
+  std::vector<std::string> loaded;    // "style: 128 of 130 tensors; its words: pony", in the order asked for
   std::vector<std::string> warnings;  // tensors that have no place in the model
+  std::vector<LearnedWord> words;     // that the files teach the text encoders
   std::size_t laid_out = 0;           // parameters
 };
 
@@ -47,11 +48,10 @@ class Adapters {
                      const Options& options);
 
  private:
-  // An open file; the same one as long as its path, time and size are the same.
+  // An open file or folder; the same one as long as its stamp is the same.
   struct File {
     std::filesystem::path path;
-    std::filesystem::file_time_type modified;
-    std::uintmax_t bytes = 0;
+    std::size_t stamp = 0;
     std::shared_ptr<const Lora> lora;
   };
   // What a network wears, and the tensors that differ from the base's.

@@ -131,9 +131,9 @@ TimeIds time_ids(const SdxlModel& model, const GenerationSpec& spec, const Size&
 
 }  // namespace
 
-Conditioning encode_prompts(const SdxlModel& model, const GenerationSpec& spec, const Size& picture,
-                            const PassRows& rows, std::vector<std::string>& warnings) {
-  const LearnedWords learned = learn_words(model, spec.embeddings);
+Conditioning encode_prompts(const SdxlModel& model, const GenerationSpec& spec, std::span<const LearnedWord> lora_words,
+                            const Size& picture, const PassRows& rows, std::vector<std::string>& warnings) {
+  const LearnedWords learned = learn_words(model, spec.embeddings, lora_words, warnings);
   const PromptTokens guided_tokens =
       tokens_of(learned, spec.prompt, spec.prompt_2.value_or(spec.prompt), spec.prompt_syntax, warnings);
   const bool given = spec.negative_prompt.has_value() || spec.negative_prompt_2.has_value();

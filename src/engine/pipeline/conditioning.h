@@ -2,10 +2,12 @@
 // (Podell et al. 2023, section 2.2).
 #pragma once
 
+#include <span>
 #include <string>
 #include <vector>
 
 #include "engine/pipeline/sdxl_model.h"
+#include "engine/weights/embedding.h"
 #include "spec/generation_spec.h"
 
 namespace darkroom::engine {
@@ -25,10 +27,10 @@ struct Conditioning {
   std::vector<float> time_ids;  // [R, 6]; the refiner's [R, 5]
 };
 
-// picture: the size that is worked at. Warnings about words that did not fit are added to `warnings`
-// where they are not there yet.
-Conditioning encode_prompts(const SdxlModel& model, const GenerationSpec& spec, const Size& picture,
-                            const PassRows& rows, std::vector<std::string>& warnings);
+// lora_words: those that the job's LoRAs teach. picture: the size that is worked at. Warnings about words that did not
+// fit are added to `warnings` where they are not there yet.
+Conditioning encode_prompts(const SdxlModel& model, const GenerationSpec& spec, std::span<const LearnedWord> lora_words,
+                            const Size& picture, const PassRows& rows, std::vector<std::string>& warnings);
 
 // What a pass of these rows is told of sizes: Conditioning::time_ids for another size of picture.
 std::vector<float> time_ids_of(const SdxlModel& model, const GenerationSpec& spec, const Size& picture,

@@ -97,33 +97,17 @@ ControlRun::ControlRun(const Plan& plan) : rows_(plan.rows.count()) {
   }
 }
 
-std::optional<ControlResiduals> ControlRun::operator()(std::size_t i, const Tensor& latents) const {
-  ControlResiduals sum;
-  const Tensor seen = first_ == 0 ? latents : latents.slice_batch(first_, rows_ - first_);
+void ControlRun::add_to(EncoderStates& unet, std::size_t i, const Tensor& latents) const {
+  const Tensor seen = latents.slice_batch(first_, rows_ - first_);
   for (const Prepared& one : prepared_) {
     if (!one.active[i]) continue;
-    const ControlResiduals before = sum;
+    EncoderStates own;
     one.model->network.finite("controlnet", [&] {
-      sum = before;
-      one.model->net(seen, one.picture, one.times[i], one.prompt, one.scales, sum);
-      return sum.mid;
+      own = one.model->net(seen, one.picture, one.times[i], one.prompt);
+      return own.middle;
     });
+    one.model->net.add_to(unet, first_, own, one.scales);
   }
-  if (sum.down.empty()) return std::nullopt;
-  return first_ == 0 ? sum : in_all_rows(sum);
-}
-
-ControlResiduals ControlRun::in_all_rows(const ControlResiduals& guided) const {
-  const auto padded = [&](const Tensor& residual) {
-    const Shape shape{rows_, residual.dim(1), residual.dim(2), residual.dim(3)};
-    const std::vector<float> zeros(static_cast<std::size_t>(shape.elements()));
-    Tensor all = from_host(residual.backend(), zeros, shape);
-    copy_into(residual, all.slice_batch(first_, rows_ - first_));
-    return all;
-  };
-  ControlResiduals all{.down = {}, .mid = padded(guided.mid)};
-  for (const Tensor& residual : guided.down) all.down.push_back(padded(residual));
-  return all;
 }
 
 }  // namespace darkroom::engine

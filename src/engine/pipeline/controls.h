@@ -2,7 +2,6 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <span>
 #include <vector>
 
@@ -54,8 +53,8 @@ class ControlRun {
   };
   explicit ControlRun(const Plan& plan);
 
-  // What all nets together add to pass `i` over `latents` [R,h,w,4]; nothing where none is active.
-  std::optional<ControlResiduals> operator()(std::size_t i, const Tensor& latents) const;
+  // Adds what the active nets make of `latents` [R,h,w,4] to the UNet's states in pass `i`.
+  void add_to(EncoderStates& unet, std::size_t i, const Tensor& latents) const;
 
  private:
   struct Prepared {
@@ -66,8 +65,6 @@ class ControlRun {
     std::vector<float> scales;
     std::vector<bool> active;  // one a pass
   };
-  ControlResiduals in_all_rows(const ControlResiduals& guided) const;
-
   std::int64_t rows_ = 0;   // of a pass
   std::int64_t first_ = 0;  // the first row that the nets see
   std::vector<Prepared> prepared_;

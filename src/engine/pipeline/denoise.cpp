@@ -190,25 +190,27 @@ Denoising::Pass Denoising::begin_pass() {
   std::vector<float> input = latents_;
   plan_.scheduler.scale_model_input(plan_.passes.first + done_, input);
   Tensor rows = from_host(backend, input_rows(input, plan_, channels), shape_of(channels));
+  std::function<void(EncoderStates&)> control;
   if (!plan_.controls.empty()) {
     // A ControlNet looks at latents alone, also where the UNet takes a mask beside them.
-    const Tensor plain =
-        channels == plan_.shape.channels
-            ? rows
-            : from_host(backend, input_rows(input, plan_, plan_.shape.channels), shape_of(plan_.shape.channels));
-    control_ = controls_(static_cast<std::size_t>(done_), plain);
-    cancel_.throw_if_cancelled();
+    Tensor plain = channels == plan_.shape.channels ? rows
+                                                    : from_host(backend, input_rows(input, plan_, plan_.shape.channels),
+                                                                shape_of(plan_.shape.channels));
+    control = [this, plain = std::move(plain)](EncoderStates& states) {
+      cancel_.throw_if_cancelled();
+      controls_.add_to(states, static_cast<std::size_t>(done_), plain);
+      cancel_.throw_if_cancelled();
+    };
   }
   return {.latents = std::move(rows),
           .time = times_[static_cast<std::size_t>(done_)],
           .prompt = prompt_,
-          .call = {.control = control_ ? &*control_ : nullptr,
+          .call = {.control = std::move(control),
                    .perturbed = plan_.rows.perturbed ? plan_.rows.pictures : 0,
                    .freeu = plan_.freeu}};
 }
 
 void Denoising::end_pass(std::vector<float> prediction) {
-  control_.reset();
   if (plan_.rows.kinds() > 1) guide_rows(plan_, prediction);
   const int pass = plan_.passes.first + done_;
   plan_.scheduler.step(pass, prediction, latents_, noise_);

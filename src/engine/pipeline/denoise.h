@@ -3,7 +3,6 @@
 
 #include <chrono>
 #include <exception>
-#include <optional>
 #include <span>
 #include <vector>
 
@@ -71,7 +70,6 @@ class Denoising {
   std::vector<PromptKeys> prompt_;
   std::vector<TimeRows> times_;
   ControlRun controls_;
-  std::optional<ControlResiduals> control_;  // of the present pass
   std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
 };
 

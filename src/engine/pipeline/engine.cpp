@@ -93,9 +93,10 @@ struct Engine::State {
   }
 
   // Nothing is laid out of it: it takes its own bytes, whatever is computed in.
-  std::shared_ptr<KeptFile> file(const ModelKey& key, const std::function<void(const KeptFile&)>& check) {
-    return get<KeptFile>(key, DType::bf16, [&] {
-      auto file = std::make_shared<KeptFile>(key.path);
+  std::shared_ptr<KeptFile> file(ModelRole role, const std::filesystem::path& path,
+                                 const std::function<void(const KeptFile&)>& check) {
+    return get<KeptFile>({role, path, {}}, DType::bf16, [&] {
+      auto file = std::make_shared<KeptFile>(role, path);
       check(*file);
       return file;
     });
@@ -105,9 +106,9 @@ struct Engine::State {
   std::vector<std::shared_ptr<KeptFile>> files_for(const GenerationSpec& spec) {
     std::vector<std::shared_ptr<KeptFile>> files;
     const auto binding_checks = [](const KeptFile&) {};
-    for (const LoraUse& use : spec.loras) files.push_back(file({ModelRole::lora, use.model, {}}, binding_checks));
+    for (const LoraUse& use : spec.loras) files.push_back(file(ModelRole::lora, use.model, binding_checks));
     for (const EmbeddingUse& use : spec.embeddings) {
-      files.push_back(file({ModelRole::embedding, use.model, {}}, binding_checks));
+      files.push_back(file(ModelRole::embedding, use.model, binding_checks));
     }
     return files;
   }
@@ -191,10 +192,11 @@ GenerationResult Engine::generate(const GenerationSpec& spec, ProgressSink& prog
   GenerationResult result;
   {
     const auto files = state_->files_for(spec);
-    const JobModels models = state_->models_for(spec, types);
+    JobModels models = state_->models_for(spec, types);
     const AdapterReport adapters =
         models.base->adapters.wear(models.base->adapted_networks(), spec.loras,
                                    {.threads = state_->threads, .before_each = [&] { cancel.throw_if_cancelled(); }});
+    models.lora_words = adapters.words;
     result = darkroom::engine::generate(models, spec, clock, cancel);
     state_->complete(result, adapters, types);
   }
@@ -216,9 +218,10 @@ std::vector<JointOutcome> Engine::generate_together(std::span<const JointJob> jo
   std::vector<JointOutcome> outcomes;
   {
     const auto files = state_->files_for(first);
-    const JobModels models = state_->models_for(first, types);
+    JobModels models = state_->models_for(first, types);
     const AdapterReport adapters = models.base->adapters.wear(models.base->adapted_networks(), first.loras,
                                                               {.threads = state_->threads, .before_each = [] {}});
+    models.lora_words = adapters.words;
     outcomes = darkroom::engine::generate_together(models, generations);
     for (JointOutcome& outcome : outcomes) {
       if (auto* result = std::get_if<GenerationResult>(&outcome)) state_->complete(*result, adapters, types);
@@ -264,7 +267,7 @@ void Engine::load(ModelRole role, const std::filesystem::path& path, Precision p
       return;
     case ModelRole::lora:
     case ModelRole::embedding:
-      state_->file({role, path, {}}, [role](const KeptFile& file) { file.require(role); })->read();
+      state_->file(role, path, [](const KeptFile& file) { file.require(); })->read();
       return;
   }
   DR_ASSERT(false);

@@ -245,7 +245,7 @@ Conditioning Generation::conditioning_for(const SdxlModel& model) {
     conditioning.time_ids = time_ids_of(model, spec_, size_, rows);
     return conditioning;
   }
-  Conditioning conditioning = encode_prompts(model, spec_, size_, rows, result_.warnings);
+  Conditioning conditioning = encode_prompts(model, spec_, models_.lora_words, size_, rows, result_.warnings);
   if (is_base) base_text_ = conditioning;
   return conditioning;
 }

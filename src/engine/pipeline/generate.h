@@ -11,6 +11,7 @@
 #include "engine/pipeline/engine.h"
 #include "engine/pipeline/sdxl_model.h"
 #include "engine/pipeline/upscale.h"
+#include "engine/weights/embedding.h"
 
 namespace darkroom::engine {
 
@@ -39,6 +40,7 @@ struct JobModels {
   std::vector<std::shared_ptr<ControlNetModel>> controlnets;  // one a use
   std::shared_ptr<Upscaler> hires_upscaler;                   // null: the second pass's is no network
   std::shared_ptr<Upscaler> upscaler;                         // null: none, or Lanczos
+  std::vector<LearnedWord> lora_words;                        // that the LoRAs which the base wears teach
 };
 
 GenerationResult generate(const JobModels& models, const GenerationSpec& spec, StageClock& clock,

@@ -3,12 +3,17 @@
 #include <cstddef>
 #include <string>
 
+#include "engine/weights/adapter_file.h"
 #include "engine/weights/inspect.h"
 
 namespace darkroom::engine {
-KeptFile::KeptFile(const std::filesystem::path& path) : file(value_or_throw(open_weight_file(path))) {}
 
-void KeptFile::require(ModelRole role) const {
+KeptFile::KeptFile(ModelRole kept_as, const std::filesystem::path& path)
+    : role(kept_as),
+      file(kept_as == ModelRole::lora ? value_or_throw(open_adapter(path)).file : value_or_throw(open_weight_file(path))) {
+}
+
+void KeptFile::require() const {
   const Classification what = classify(*file.weights);
   const FileKind wanted = role == ModelRole::lora ? FileKind::lora : FileKind::embedding;
   // Not every such file can be told by its names: what is of an unknown kind may be what it is asked for as.

@@ -11,16 +11,17 @@
 namespace darkroom::engine {
 
 struct KeptFile final : LaidOutModel {
-  // Throws Failure: those of opening the file.
-  explicit KeptFile(const std::filesystem::path& path);
+  // kept_as: lora, which may be a folder of PEFT's, or embedding. Throws Failure: those of opening it.
+  KeptFile(ModelRole kept_as, const std::filesystem::path& path);
   std::uint64_t bytes() const override { return file.bytes; }
 
-  // Whether it fits a model shows when a job binds it. Throws Failure{unsupported} for what can never be one of a role,
-  // lora or embedding: a file of another kind, a LoRA for another family of models, both by name.
-  void require(ModelRole role) const;
+  // Whether it fits a model shows when a job binds it. Throws Failure{unsupported} for what can never be one of its
+  // role: a file of another kind, a LoRA for another family of models, both by name.
+  void require() const;
   // Reads all of it, so that the job finds it in memory.
   void read() const;
 
+  ModelRole role;
   WeightFile file;
 };
 

@@ -22,7 +22,7 @@ void mix_file(std::size_t& stamp, const std::filesystem::path& path) {
 
 }  // namespace
 
-std::size_t ModelCache::stamp_of(const std::filesystem::path& path) {
+std::size_t model_stamp(const std::filesystem::path& path) {
   std::size_t stamp = 0;
   std::error_code error;
   if (!std::filesystem::is_directory(path, error)) {
@@ -43,7 +43,7 @@ std::size_t ModelCache::stamp_of(const std::filesystem::path& path) {
 ModelCache::Entry* ModelCache::find(const ModelKey& key) {
   const auto found = std::ranges::find(entries_, key, &Entry::key);
   if (found == entries_.end()) return nullptr;
-  if (found->stamp != stamp_of(key.path)) {
+  if (found->stamp != model_stamp(key.path)) {
     entries_.erase(found);
     return nullptr;
   }

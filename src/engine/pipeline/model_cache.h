@@ -23,6 +23,9 @@ class LaidOutModel {
   virtual std::uint64_t bytes() const = 0;
 };
 
+// Of the names, times and sizes of all files of a model, a file or a folder: another one if any changed.
+std::size_t model_stamp(const std::filesystem::path& path);
+
 struct ModelKey {
   ModelRole role = ModelRole::checkpoint;
   std::filesystem::path path;
@@ -41,7 +44,7 @@ class ModelCache {
                              const std::function<std::shared_ptr<Model>()>& make) {
     if (Entry* entry = find(key)) return std::static_pointer_cast<Model>(entry->model);
     make_room(expected_bytes);
-    const std::size_t stamp = stamp_of(key.path);  // before: what is written meanwhile is read again
+    const std::size_t stamp = model_stamp(key.path);  // before: what is written meanwhile is read again
     std::shared_ptr<Model> model = make();
     keep(key, stamp, model);
     return model;
@@ -71,8 +74,6 @@ class ModelCache {
   };
   Entry* find(const ModelKey& key);
   void keep(const ModelKey& key, std::size_t stamp, std::shared_ptr<LaidOutModel> model);
-  // Of the names, times and sizes of all files of a model: another one if any changed.
-  static std::size_t stamp_of(const std::filesystem::path& path);
   void make_room(std::uint64_t bytes);
 
   std::uint64_t budget_;

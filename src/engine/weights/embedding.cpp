@@ -2,8 +2,6 @@
 
 #include <string>
 
-#include "engine/weights/weight_file.h"
-
 namespace darkroom::engine {
 namespace {
 
@@ -22,30 +20,26 @@ LearnedVectors read(const WeightSource& source, const std::string& name) {
 
 }  // namespace
 
-Result<Embedding> open_embedding(const std::filesystem::path& path, std::int64_t clip_l_width,
-                                 std::int64_t clip_g_width) {
-  const auto file = open_weight_file(path);
-  if (!file) return tl::unexpected(file.error());
-  const WeightSource& source = *file->weights;
+Result<Embedding> read_embedding(const WeightSource& file, std::int64_t clip_l_width, std::int64_t clip_g_width) {
   Embedding embedding;
   std::string others;
-  for (const std::string& name : source.names()) {
-    const TensorInfo info = *source.info(name);
+  for (const std::string& name : file.names()) {
+    const TensorInfo info = *file.info(name);
     if (!is_vectors(info)) continue;
     const std::int64_t width = info.shape[-1];
     const bool named_g = name == "clip_g";
     const bool named_l = name == "clip_l";
     if (width == clip_g_width && !named_l && embedding.clip_g.rows.empty()) {
-      embedding.clip_g = read(source, name);
+      embedding.clip_g = read(file, name);
     } else if (width == clip_l_width && !named_g && embedding.clip_l.rows.empty()) {
-      embedding.clip_l = read(source, name);
+      embedding.clip_l = read(file, name);
     } else {
       others += fmt::format("{}'{}' is {} wide", others.empty() ? "" : ", ", name, width);
     }
   }
   if (embedding.clip_l.rows.empty() && embedding.clip_g.rows.empty()) {
     return fail(ErrorCode::unsupported,
-                "{} is no textual inversion for this model, whose text encoders are {} and {} wide: {}", path.string(),
+                "{} is no textual inversion for this model, whose text encoders are {} and {} wide: {}", file.describe(),
                 clip_l_width, clip_g_width, others.empty() ? "it holds no vectors" : others);
   }
   return embedding;

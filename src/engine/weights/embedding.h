@@ -1,11 +1,11 @@
 // Textual inversion (Gal et al. 2022): learned vectors that stand for a word, one set for each text encoder.
 #pragma once
 
-#include <filesystem>
+#include <string>
 #include <vector>
 
 #include "base/error.h"
-#include "engine/tensor/tensor.h"
+#include "engine/weights/weight_source.h"
 
 namespace darkroom::engine {
 
@@ -21,10 +21,15 @@ struct Embedding {
   LearnedVectors clip_g;  // for text_encoder_2
 };
 
+// A word and what it stands for.
+struct LearnedWord {
+  std::string token;
+  Embedding vectors;
+};
+
 // Reads SDXL's form (tensors clip_l and clip_g), diffusers' (a token's tensor) and the webui's (string_to_param); of
 // the latter two, the width tells which encoder a tensor is for. Widths: those of the model's encoders, 0 where it
-// lacks one. Errors: those of opening the file; unsupported, where nothing in it has a width that the model takes.
-Result<Embedding> open_embedding(const std::filesystem::path& path, std::int64_t clip_l_width,
-                                 std::int64_t clip_g_width);
+// lacks one. Error unsupported, where nothing in it has a width that the model takes.
+Result<Embedding> read_embedding(const WeightSource& file, std::int64_t clip_l_width, std::int64_t clip_g_width);
 
 }  // namespace darkroom::engine

@@ -5,6 +5,7 @@
 #include <system_error>
 #include <vector>
 
+#include "engine/weights/adapter_file.h"
 #include "engine/weights/json_file.h"
 #include "engine/weights/key_map_upscaler.h"
 #include "engine/weights/lora_family.h"
@@ -137,6 +138,16 @@ void count_types(ModelSummary& summary, const WeightSource& source) {
   }
 }
 
+ModelSummary summary_of(WeightFile file) {
+  ModelSummary summary;
+  summary.what = classify(*file.weights);
+  summary.format = file.format;
+  summary.bytes = file.bytes;
+  summary.metadata = std::move(file.metadata);
+  count_types(summary, *file.weights);
+  return summary;
+}
+
 // What the class that a folder names stands for.
 Classification classify_class(const std::string& name) {
   const auto begins = [&](std::string_view prefix) { return name.starts_with(prefix); };
@@ -165,7 +176,8 @@ Result<ModelSummary> inspect_folder(const fs::path& folder) {
   const bool whole = is_file(folder / "model_index.json");
   auto json = read_json_file(folder / (whole ? "model_index.json" : "config.json"));
   if (!json) {
-    return fail(ErrorCode::not_found, "{} holds no model: neither model_index.json nor config.json", folder.string());
+    return fail(ErrorCode::not_found, "{} holds no model: no model_index.json, config.json or adapter_config.json",
+                folder.string());
   }
   ConfigReader reader(*json, folder.string());
   summary.what = classify_class(reader.string("_class_name", ""));
@@ -230,6 +242,8 @@ std::string_view to_string(FileFormat format) {
       return "pickle";
     case FileFormat::diffusers_folder:
       return "diffusers_folder";
+    case FileFormat::peft_folder:
+      return "peft_folder";
   }
   return "unknown";
 }
@@ -263,18 +277,21 @@ Classification classify(const WeightSource& source) {
   return classify_alone(source, names);
 }
 
+bool is_model_folder(const fs::path& path) {
+  return is_file(path / "model_index.json") || is_file(path / "config.json") || is_adapter_folder(path);
+}
+
 Result<ModelSummary> inspect(const fs::path& path) {
   std::error_code ignored;
+  if (is_adapter_folder(path)) {
+    auto adapter = open_adapter(path);
+    if (!adapter) return tl::unexpected(std::move(adapter.error()));
+    return summary_of(std::move(adapter->file));
+  }
   if (fs::is_directory(path, ignored)) return inspect_folder(path);
   auto file = open_weight_file(path);
   if (!file) return tl::unexpected(std::move(file.error()));
-  ModelSummary summary;
-  summary.what = classify(*file->weights);
-  summary.format = file->format;
-  summary.bytes = file->bytes;
-  summary.metadata = std::move(file->metadata);
-  count_types(summary, *file->weights);
-  return summary;
+  return summary_of(*std::move(file));
 }
 
 }  // namespace darkroom::engine

@@ -51,6 +51,9 @@ struct ModelSummary {
   TensorMetadata metadata;                // of a safetensors file
 };
 
+// A folder that is one model, or a part of one: diffusers', or PEFT's of a LoRA.
+bool is_model_folder(const std::filesystem::path& path);
+
 // Errors: those of opening it; not_found for a folder that holds no model.
 Result<ModelSummary> inspect(const std::filesystem::path& path);
 

@@ -3,9 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/weights/adapter_file.h"
 #include "engine/weights/lora_family.h"
-#include "engine/weights/lora_metadata.h"
-#include "engine/weights/weight_file.h"
 
 namespace darkroom::engine {
 namespace {
@@ -39,35 +38,62 @@ Result<AdaptedShape> adapted_shape(const WeightSource& base, const LayerPlace& p
   return shape;
 }
 
-std::optional<float> default_alpha(const AdapterMetadata& metadata, const std::string& layer,
+std::optional<float> default_alpha(const AdapterMetadata& settings, const std::string& layer,
                                    const AdapterTensors& tensors) {
-  const auto down = tensors.find(AdapterRole::down);
-  if (down == tensors.end() || down->second.shape.rank() == 0) return std::nullopt;
-  return metadata.alpha(layer, down->second.shape[0]);
+  for (const AdapterRole role : {AdapterRole::down, AdapterRole::hada_w1_b}) {
+    const auto right = tensors.find(role);
+    if (right != tensors.end() && right->second.shape.rank() > 0) return settings.alpha(layer, right->second.shape[0]);
+  }
+  return std::nullopt;
+}
+
+// "bundle_emb.TOKEN.clip_g", "bundle_emb.TOKEN.string_to_param.*": a textual inversion's tensor, and the word that it
+// is for.
+struct BundledTensor {
+  std::string token;
+  std::string tensor;
+};
+std::optional<BundledTensor> split_bundled(std::string_view name) {
+  constexpr std::string_view kPrefix = "bundle_emb.";
+  if (!name.starts_with(kPrefix)) return std::nullopt;
+  name.remove_prefix(kPrefix.size());
+  const std::size_t dot = name.find('.');
+  if (dot == 0 || dot == std::string_view::npos) return std::nullopt;
+  return BundledTensor{std::string(name.substr(0, dot)), std::string(name.substr(dot + 1))};
+}
+
+// 0 where the model lacks the encoder.
+std::int64_t token_width(const LayerNames& names, AdapterTarget encoder) {
+  const WeightSource* base = names.find_base(encoder);
+  const auto table = base == nullptr ? std::nullopt : base->info("text_model.embeddings.token_embedding.weight");
+  return table && table->shape.rank() == 2 ? table->shape[1] : 0;
 }
 
 }  // namespace
 
 Result<std::shared_ptr<const Lora>> Lora::open(const std::filesystem::path& path, const LayerNames& names) {
-  auto file = open_weight_file(path);
-  if (!file) return tl::unexpected(std::move(file.error()));
-  return bind(*file->weights, file->metadata, names);
+  auto adapter = open_adapter(path);
+  if (!adapter) return tl::unexpected(std::move(adapter.error()));
+  return bind(*adapter->file.weights, adapter->settings, names);
 }
 
-Result<std::shared_ptr<const Lora>> Lora::bind(const WeightSource& file, const TensorMetadata& metadata,
+Result<std::shared_ptr<const Lora>> Lora::bind(const WeightSource& file, const AdapterMetadata& settings,
                                                const LayerNames& names) {
   if (const Family family = family_of_lora(file); family != Family::unknown && family != Family::sdxl) {
     return fail(ErrorCode::unsupported, "{} is a LoRA for {}, the model is {}", file.describe(), to_string(family),
                 to_string(Family::sdxl));
   }
-  const auto peft = AdapterMetadata::parse(metadata, file.describe());
-  if (!peft) return tl::unexpected(peft.error());
 
-  // 1. Each tensor of the file: a part of a layer, or without a place.
+  // 1. Each tensor of the file: a part of a layer or of a word, or without a place.
   auto lora = std::make_shared<Lora>();
   lora->name_ = file.describe();
   std::map<std::string, Found> layers;
+  std::map<std::string, std::vector<HostTensor>> bundled;
   for (const std::string& name : file.names()) {
+    if (const auto part = split_bundled(name)) {
+      bundled[part->token].push_back(*file.find(name));
+      continue;
+    }
     const auto key = split_adapter_key(name);
     const auto place = key ? names.find(key->layer) : std::nullopt;
     if (!place || !has_place(names.base(place->target), *place, key->role)) {
@@ -81,7 +107,8 @@ Result<std::shared_ptr<const Lora>> Lora::bind(const WeightSource& file, const T
                   name);
     }
   }
-  if (layers.empty()) {
+  lora->add_words(std::move(bundled), names);
+  if (layers.empty() && lora->words_.empty()) {
     return fail(ErrorCode::unsupported, "{}: none of its {} tensors belongs to a layer of the model{}", file.describe(),
                 lora->total(),
                 lora->unmatched_.empty() ? "" : fmt::format("; the first is {}", lora->unmatched_.front()));
@@ -91,7 +118,7 @@ Result<std::shared_ptr<const Lora>> Lora::bind(const WeightSource& file, const T
   for (auto& [name, found] : layers) {
     const auto shape = adapted_shape(names.base(found.place.target), found.place);
     if (!shape) return tl::unexpected(shape.error());
-    const auto alpha = default_alpha(*peft, name, found.tensors);
+    const auto alpha = default_alpha(settings, name, found.tensors);
     auto layer = make_adapter_layer(name, std::move(found.tensors), *shape, alpha);
     if (!layer) return fail(layer.error().code, "{}: {}", file.describe(), layer.error().message);
     layer->places = found.place.layers;
@@ -109,6 +136,27 @@ void Lora::add(const AdapterLayer& layer, const LayerPlace& place) {
     }
     if (layer.bias) changes[place.layers[part] + ".bias"].push_back({shared, part});
   }
+}
+
+void Lora::add_words(std::map<std::string, std::vector<HostTensor>> bundled, const LayerNames& names) {
+  const std::int64_t clip_l = token_width(names, AdapterTarget::text_encoder);
+  const std::int64_t clip_g = token_width(names, AdapterTarget::text_encoder_2);
+  for (auto& [token, tensors] : bundled) {
+    std::vector<std::string> in_file;
+    for (HostTensor& tensor : tensors) {
+      in_file.push_back(tensor.name);
+      tensor.name = split_bundled(tensor.name)->tensor;
+    }
+    const auto source = TensorMap::make(name_, std::move(tensors));
+    auto vectors = source.and_then([&](const auto& map) { return read_embedding(*map, clip_l, clip_g); });
+    if (vectors) {
+      applied_ += static_cast<int>(in_file.size());
+      words_.push_back({token, *std::move(vectors)});
+    } else {
+      unmatched_.insert(unmatched_.end(), in_file.begin(), in_file.end());
+    }
+  }
+  std::ranges::sort(unmatched_);
 }
 
 std::span<const TensorChange> Lora::changes(AdapterTarget target, std::string_view tensor) const {

@@ -12,10 +12,11 @@
 #include <vector>
 
 #include "base/error.h"
+#include "engine/weights/embedding.h"
 #include "engine/weights/lora_layer.h"
 #include "engine/weights/lora_matrix.h"
+#include "engine/weights/lora_metadata.h"
 #include "engine/weights/lora_names.h"
-#include "engine/weights/safetensors.h"
 #include "engine/weights/weight_source.h"
 
 namespace darkroom::engine {
@@ -27,20 +28,23 @@ struct TensorChange {
   std::size_t part = 0;  // of layer->places
 };
 
-// One file, its layers found in one model.
+// One file or folder of PEFT's, its layers found in one model.
 class Lora {
  public:
   // Errors: those of opening it; corrupt_data (a tensor whose shape does not fit, an incomplete layer); unsupported
   // (made for another kind of model, by name; or nothing in it belongs to the model).
   static Result<std::shared_ptr<const Lora>> open(const std::filesystem::path& path, const LayerNames& names);
   // The same of a file that is open already.
-  static Result<std::shared_ptr<const Lora>> bind(const WeightSource& file, const TensorMetadata& metadata,
+  static Result<std::shared_ptr<const Lora>> bind(const WeightSource& file, const AdapterMetadata& settings,
                                                   const LayerNames& names);
 
   // What it adds to a tensor of the base; empty where it leaves it alone.
   std::span<const TensorChange> changes(AdapterTarget target, std::string_view tensor) const;
   // The tensors that it changes.
   std::vector<std::string> touched(AdapterTarget target) const;
+
+  // The words that it teaches the text encoders: textual inversions that are bundled with it, as OneTrainer does.
+  const std::vector<LearnedWord>& words() const { return words_; }
 
   const std::string& name() const { return name_; }  // what messages call it: the file
   // Tensors of the file that have a place in the model, and those that have none.
@@ -51,9 +55,11 @@ class Lora {
  private:
   using Changes = std::map<std::string, std::vector<TensorChange>, std::less<>>;
   void add(const AdapterLayer& layer, const LayerPlace& place);
+  void add_words(std::map<std::string, std::vector<HostTensor>> bundled, const LayerNames& names);
 
   std::string name_;
   std::map<AdapterTarget, Changes> changes_;  // by the base's tensor
+  std::vector<LearnedWord> words_;
   int applied_ = 0;
   std::vector<std::string> unmatched_;
 };

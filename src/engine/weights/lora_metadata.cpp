@@ -1,6 +1,9 @@
 #include "engine/weights/lora_metadata.h"
 
 #include <cmath>
+#include <string_view>
+
+#include <nlohmann/json.hpp>
 
 #include "engine/weights/json_file.h"
 
@@ -11,42 +14,55 @@ Result<AdapterMetadata> AdapterMetadata::parse(const TensorMetadata& metadata, c
   AdapterMetadata parsed;
   const auto text = metadata.find(kKey);
   if (text == metadata.end()) return parsed;
-  const auto json = parse_json_object(text->second, fmt::format("{}: {}", file, kKey));
+  const std::string place = fmt::format("{}: {}", file, kKey);
+  const auto json = parse_json_object(text->second, place);
   if (!json) return tl::unexpected(json.error());
-  const auto wrong = [&](const std::string& key, const nlohmann::json& value, std::string_view expected) {
-    return fail(ErrorCode::corrupt_data, "{}: {}: '{}' is {}, expected {}", file, kKey, key, value.dump(), expected);
-  };
+  std::map<std::string, nlohmann::json> networks;
   for (const auto& [key, value] : json->items()) {
     const std::size_t dot = key.find('.');
-    if (dot == std::string::npos) continue;
-    Component& component = parsed.components_[key.substr(0, dot)];
-    const std::string field = key.substr(dot + 1);
-    if (field == "lora_alpha") {
-      if (!value.is_number()) return wrong(key, value, "a number");
-      component.alpha = value.get<float>();
-    } else if (field == "use_rslora" && !value.is_null()) {
-      if (!value.is_boolean()) return wrong(key, value, "true or false");
-      component.divides_by_root = value.get<bool>();
-    } else if (field == "alpha_pattern" && !value.is_null()) {
-      if (!value.is_object()) return wrong(key, value, "an object");
-      for (const auto& [layer, alpha] : value.items()) {
-        if (!alpha.is_number()) return wrong(key, value, "an object of numbers");
-        component.alphas[layer] = alpha.get<float>();
-      }
+    if (dot != std::string::npos) networks[key.substr(0, dot)][key.substr(dot + 1)] = value;
+  }
+  for (const auto& [network, config] : networks) {
+    if (auto added = parsed.add(network, config, fmt::format("{}: {}", place, network)); !added) {
+      return tl::unexpected(std::move(added.error()));
     }
   }
   return parsed;
 }
 
+Result<void> AdapterMetadata::add(const std::string& network, const nlohmann::json& config, const std::string& place) {
+  const auto wrong = [&](const std::string& key, const nlohmann::json& value, std::string_view expected) {
+    return fail(ErrorCode::corrupt_data, "{}: '{}' is {}, expected {}", place, key, value.dump(), expected);
+  };
+  Network& known = networks_[network];
+  for (const auto& [key, value] : config.items()) {
+    if (value.is_null()) continue;
+    if (key == "lora_alpha" || key == "alpha") {  // LoRA's, LoHa's
+      if (!value.is_number()) return wrong(key, value, "a number");
+      known.alpha = value.get<float>();
+    } else if (key == "use_rslora") {
+      if (!value.is_boolean()) return wrong(key, value, "true or false");
+      known.divides_by_root = value.get<bool>();
+    } else if (key == "alpha_pattern") {
+      if (!value.is_object()) return wrong(key, value, "an object");
+      for (const auto& [layer, alpha] : value.items()) {
+        if (!alpha.is_number()) return wrong(key, value, "an object of numbers");
+        known.alphas[layer] = alpha.get<float>();
+      }
+    }
+  }
+  return {};
+}
+
 std::optional<float> AdapterMetadata::alpha(const std::string& layer, std::int64_t rank) const {
-  const auto found = components_.find(layer.substr(0, layer.find('.')));
-  if (found == components_.end()) return std::nullopt;
-  const Component& component = found->second;
-  std::optional<float> alpha = component.alpha;
-  for (const auto& [ending, own] : component.alphas) {
+  const auto found = networks_.find(layer.substr(0, layer.find('.')));
+  if (found == networks_.end()) return std::nullopt;
+  const Network& network = found->second;
+  std::optional<float> alpha = network.alpha;
+  for (const auto& [ending, own] : network.alphas) {
     if (layer.ends_with("." + ending)) alpha = own;
   }
-  if (alpha && component.divides_by_root) *alpha *= std::sqrt(static_cast<float>(rank));
+  if (alpha && network.divides_by_root) *alpha *= std::sqrt(static_cast<float>(rank));
   return alpha;
 }
 

@@ -187,6 +187,11 @@ void LayerNames::add_old_attention(AdapterTarget target, const std::string& laye
   }
 }
 
+const WeightSource* LayerNames::find_base(AdapterTarget target) const {
+  const auto found = bases_.find(target);
+  return found == bases_.end() ? nullptr : found->second.get();
+}
+
 std::optional<LayerPlace> LayerNames::find(std::string_view name) const {
   if (name.starts_with(kPeftModel)) name.remove_prefix(kPeftModel.size());
   for (const Prefix& prefix : kPrefixes) {

@@ -45,6 +45,8 @@ class LayerNames {
   // Nothing for a name that belongs to no layer of the model.
   std::optional<LayerPlace> find(std::string_view name) const;
   const WeightSource& base(AdapterTarget target) const { return *bases_.at(target); }
+  // Null where the model lacks the network.
+  const WeightSource* find_base(AdapterTarget target) const;
 
  private:
   using Layers = std::map<std::string, std::vector<std::string>, std::less<>>;  // of the base by a name for them

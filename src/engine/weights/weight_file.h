@@ -15,7 +15,7 @@ namespace darkroom::engine {
 // Whether it is there; what cannot be looked at is not.
 bool is_file(const std::filesystem::path& path);
 
-enum class FileFormat : std::uint8_t { safetensors, pickle, diffusers_folder };
+enum class FileFormat : std::uint8_t { safetensors, pickle, diffusers_folder, peft_folder };
 
 struct WeightFile {
   std::shared_ptr<const TensorMap> weights;

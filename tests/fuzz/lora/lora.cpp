@@ -30,7 +30,8 @@ const LayerNames& names() {
       unet.push_back(zeros(std::string(kLayers[i]) + ".weight", weights[i]));
       unet.push_back(zeros(std::string(kLayers[i]) + ".bias", {6}));
     }
-    std::vector<HostTensor> text{zeros("text_model.encoder.layers.0.layer_norm1.weight", {4})};
+    std::vector<HostTensor> text{zeros("text_model.encoder.layers.0.layer_norm1.weight", {4}),
+                                 zeros("text_model.embeddings.token_embedding.weight", {8, 4})};
     for (const char* layer : {"q_proj", "k_proj", "v_proj"}) {
       text.push_back(zeros(kAttention + layer + ".weight", {4, 4}));
       text.push_back(zeros(kAttention + layer + ".bias", {4}));
@@ -42,7 +43,9 @@ const LayerNames& names() {
 }
 
 void check(const WeightSource& file, const TensorMetadata& metadata) {
-  const auto lora = Lora::bind(file, metadata, names());
+  const auto settings = AdapterMetadata::parse(metadata, "fuzz");
+  if (!settings) return;
+  const auto lora = Lora::bind(file, *settings, names());
   if (!lora) return;
   DR_ASSERT((*lora)->applied() > 0 && (*lora)->total() == static_cast<int>(file.names().size()));
   for (const AdapterTarget target : {AdapterTarget::unet, AdapterTarget::text_encoder_2}) {
@@ -63,13 +66,15 @@ void check_list(std::span<const std::uint8_t> bytes) {
       ".dora_scale",     ".hada_w1_a",        ".hada_w1_b",       ".hada_w2_a",   ".hada_w2_b",
       ".hada_t1",        ".hada_t2",          ".lokr_w1",         ".lokr_w1_a",   ".lokr_w1_b",
       ".lokr_w2",        ".lokr_w2_a",        ".lokr_w2_b",       ".lokr_t2",     ".a1.weight",
-      ".a2.weight",      ".b1.weight",        ".b2.weight",       ".diff",        ".diff_b"};
+      ".a2.weight",      ".b1.weight",        ".b2.weight",       ".diff",        ".diff_b",
+      ".clip_g"};
   std::vector<HostTensor> tensors;
   for (; bytes.size() >= 6; bytes = bytes.subspan(6)) {
-    const std::size_t layer = bytes[0] % (kLayers.size() + 1);
+    const std::size_t layer = bytes[0] % (kLayers.size() + 2);
     const std::string name = layer == kLayers.size()
                                  ? "conditioner.embedders.1.model.transformer.resblocks.0.attn.in_proj"
-                                 : std::string("unet.") + kLayers[layer];
+                             : layer > kLayers.size() ? "bundle_emb.word"
+                                                      : std::string("unet.") + kLayers[layer];
     const auto dim = [&](std::size_t i) { return std::int64_t{bytes[i] % 13}; };
     const std::array<std::int64_t, 4> dims{dim(3), dim(4), dim(5), dim(5)};
     tensors.push_back(zeros(name + kEndings[bytes[1] % kEndings.size()],

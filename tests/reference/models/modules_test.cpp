@@ -14,6 +14,7 @@
 #include "engine/models/unet.h"
 #include "engine/models/vae.h"
 #include "engine/weights/checkpoint.h"
+#include "tests/reference/models/states.h"
 #include "tests/support/tiny_models.h"
 #include "tests/support/vectors.h"
 
@@ -158,15 +159,18 @@ TEST_P(Modules, ControlNetAddsWhatDiffusersAdds) {
     const float t = timestep(unet_prefix + "timestep");
     const Tensor sample = channels_last(*backend_, vectors_.get(unet_prefix + "sample"));
     const Tensor picture = control.embed(channels_last(*backend_, vectors_.get(prefix + "cond")));
-    ControlResiduals sum;
     const std::vector<float> scales(control.scale_count(), 1.0F);
-    control(sample, picture, rows(control, t, unet_prefix)[0], control.prompt_keys(context), scales, sum);
-    for (std::size_t i = 0; i < sum.down.size(); ++i) {
+    const EncoderStates states =
+        control(sample, picture, rows(control, t, unet_prefix)[0], control.prompt_keys(context));
+    EncoderStates sum = test::zeros_like(states);
+    control.add_to(sum, 0, states, scales);
+    for (std::size_t i = 0; i < sum.skips.size(); ++i) {
       SCOPED_TRACE(i);
-      expect_close(channels_first(sum.down[i]), vectors_.get(prefix + "down." + std::to_string(i)));
+      expect_close(channels_first(sum.skips[i]), vectors_.get(prefix + "down." + std::to_string(i)));
     }
-    expect_close(channels_first(sum.mid), vectors_.get(prefix + "mid"));
-    const Tensor out = unet(sample, rows(unet, t, unet_prefix)[0], unet.prompt_keys(context), {.control = &sum});
+    expect_close(channels_first(sum.middle), vectors_.get(prefix + "mid"));
+    const auto add = [&](EncoderStates& of_unet) { control.add_to(of_unet, 0, states, scales); };
+    const Tensor out = unet(sample, rows(unet, t, unet_prefix)[0], unet.prompt_keys(context), {.control = add});
     expect_close(channels_first(out), vectors_.get(prefix + "unet_out"));
   }
 }

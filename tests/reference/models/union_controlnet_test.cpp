@@ -7,6 +7,7 @@
 #include "engine/backend/ref/ref_backend.h"
 #include "engine/models/controlnet.h"
 #include "engine/weights/checkpoint.h"
+#include "tests/reference/models/states.h"
 #include "tests/support/tiny_models.h"
 
 namespace darkroom::engine {
@@ -209,12 +210,15 @@ TEST(UnionControlNet, EqualsAPlainOneThatIsToldTheKind) {
   told.added = added_f;
   const std::vector<float> scales(net.scale_count(), 1.0F);
 
-  ControlResiduals want;
-  plain(latents, from_host(*backend, shifted, {2, 8, 8, kChannels}), plain.time_rows(told)[0],
-        plain.prompt_keys(context), scales, want);
-  ControlResiduals got;
-  net(latents, two(net.embed(picture, type)), net.time_rows(inputs, type)[0], net.prompt_keys(context), scales, got);
-  const std::vector<float> a = to_host(got.mid), b = to_host(want.mid);
+  const EncoderStates want_states = plain(latents, from_host(*backend, shifted, {2, 8, 8, kChannels}),
+                                          plain.time_rows(told)[0], plain.prompt_keys(context));
+  EncoderStates want = test::zeros_like(want_states);
+  plain.add_to(want, 0, want_states, scales);
+  EncoderStates got = test::zeros_like(want_states);
+  net.add_to(got, 0,
+             net(latents, two(net.embed(picture, type)), net.time_rows(inputs, type)[0], net.prompt_keys(context)),
+             scales);
+  const std::vector<float> a = to_host(got.middle), b = to_host(want.middle);
   for (std::size_t i = 0; i < a.size(); ++i) ASSERT_NEAR(a[i], b[i], 1e-3 * (1 + std::abs(b[i])));
   const std::vector<float> other = to_host(net.embed(picture, 0));
   EXPECT_NE(other, std::vector<float>(shifted.begin(), shifted.begin() + static_cast<std::ptrdiff_t>(other.size())));

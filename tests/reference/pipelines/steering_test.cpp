@@ -11,7 +11,9 @@
 #include "engine/image/compare.h"
 #include "engine/image/resize.h"
 #include "engine/pipeline/engine.h"
+#include "engine/weights/weight_file.h"
 #include "tests/support/tiny_models.h"
+#include "tests/unit/weights/weights_support.h"
 
 namespace darkroom::engine {
 namespace {
@@ -377,6 +379,71 @@ TEST_F(Steering, SeveralVectorsForOneWordReachBothEncoders) {
   EXPECT_NE(pixels(spec), as_text);
   spec.prompt_syntax = PromptSyntax::webui;
   EXPECT_NE(pixels(spec), as_text);
+}
+
+TEST_F(Steering, AWordThatALoraBringsIsTheSameAsAnEmbedding) {
+  const auto embedding = test::vectors_dir() / "embeddings/sks-cat.safetensors";
+  const WeightFile lora = value_or_throw(open_weight_file(test::vectors_dir() / "loras/kohya.safetensors"));
+  const WeightFile vectors = value_or_throw(open_weight_file(embedding));
+  std::vector<HostTensor> tensors;
+  for (const std::string& name : lora.weights->names()) tensors.push_back(*lora.weights->find(name));
+  for (const std::string& name : vectors.weights->names()) {
+    tensors.push_back(*vectors.weights->find(name));
+    tensors.back().name = "bundle_emb.sks-cat." + name;
+  }
+  const test::TemporaryFolder folder;
+  const std::string bundle = (folder / "bundle.safetensors").string();
+  EXPECT_TRUE(write_safetensors(bundle, tensors));
+
+  GenerationSpec apart = plain();
+  apart.prompt = "a sks-cat on a chair";
+  apart.loras = {{.model = (test::vectors_dir() / "loras/kohya.safetensors").string()}};
+  const std::vector<std::uint8_t> as_text = pixels(apart);
+  apart.embeddings = {{.token = "sks-cat", .model = embedding.string()}};
+  GenerationSpec bundled = apart;
+  bundled.embeddings.clear();
+  bundled.loras.front().model = bundle;
+  const GenerationResult result = run(bundled);
+  EXPECT_EQ(result.pictures.at(0).rgb, pixels(apart));
+  EXPECT_NE(result.pictures.at(0).rgb, as_text);
+  EXPECT_EQ(result.loaded_loras, std::vector<std::string>{"bundle: 734 of 734 tensors; its words: sks-cat"});
+  EXPECT_TRUE(result.warnings.empty());
+
+  // The request's own word of that name counts, and that is said.
+  bundled.embeddings = {{.token = "SKS-cat", .model = embedding.string()}};
+  const GenerationResult both = run(bundled);
+  EXPECT_EQ(both.pictures.at(0).rgb, result.pictures.at(0).rgb);
+  EXPECT_EQ(both.warnings,
+            std::vector<std::string>{"a LoRA's word 'sks-cat' has no effect: another of that name counts"});
+}
+
+TEST_F(Steering, APeftFolderIsTheSameAsDiffusersFile) {
+  const auto path = test::vectors_dir() / "loras/peft.safetensors";
+  const WeightFile file = value_or_throw(open_weight_file(path));
+  const test::TemporaryFolder folder;
+  for (const std::string network : {"unet", "text_encoder", "text_encoder_2"}) {
+    std::vector<HostTensor> tensors;
+    for (const std::string& name : file.weights->names()) {
+      if (!name.starts_with(network + ".")) continue;
+      tensors.push_back(*file.weights->find(name));
+      tensors.back().name = "base_model.model." + name.substr(network.size() + 1);
+    }
+    std::filesystem::create_directories(folder / network);
+    EXPECT_TRUE(write_safetensors(folder / network / "adapter_model.safetensors", tensors));
+    std::ofstream(folder / network / "adapter_config.json") << R"({"peft_type": "LORA", "r": 4, "lora_alpha": 4})";
+  }
+  GenerationSpec spec = plain();
+  spec.loras = {{.model = path.string()}};
+  const std::vector<std::uint8_t> expected = pixels(spec);
+  EXPECT_NE(expected, pixels(plain()));
+  spec.loras = {{.model = folder.path().string()}};
+  EXPECT_EQ(pixels(spec), expected);
+  // Each network's folder alone, at once.
+  spec.loras.clear();
+  for (const char* network : {"unet", "text_encoder", "text_encoder_2"}) {
+    spec.loras.push_back({.model = (folder / network).string()});
+  }
+  EXPECT_EQ(pixels(spec), expected);
 }
 
 TEST_F(Steering, EverythingAtOnceWorksAndIsTheSameAloneAndInABatch) {

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "engine/weights/checkpoint.h"
+#include "engine/weights/inspect.h"
 #include "engine/weights/key_map_sdxl.h"
 #include "engine/weights/lora.h"
 #include "engine/weights/lora_family.h"
@@ -37,7 +38,9 @@ const LayerNames& names() {
 }
 
 Result<std::shared_ptr<const Lora>> bind(std::vector<HostTensor> tensors, const TensorMetadata& metadata = {}) {
-  return Lora::bind(*source_of(std::move(tensors)), metadata, names());
+  const auto settings = AdapterMetadata::parse(metadata, "test.safetensors");
+  if (!settings) return tl::unexpected(settings.error());
+  return Lora::bind(*source_of(std::move(tensors)), *settings, names());
 }
 
 std::string refusal(std::vector<HostTensor> tensors, ErrorCode code) {
@@ -312,7 +315,118 @@ TEST(LoraFile, AlphaMayStandInDiffusersMetadata) {
   EXPECT_EQ(scale(R"({"text_encoder.lora_alpha": 8})"), 1.0F);
   const auto wrong = bind(conv_in_lora(), {{"lora_adapter_metadata", R"({"unet.lora_alpha": "x"})"}});
   ASSERT_FALSE(wrong);
-  EXPECT_THAT(wrong.error().message, HasSubstr("'unet.lora_alpha' is \"x\", expected a number"));
+  EXPECT_THAT(wrong.error().message, HasSubstr("unet: 'lora_alpha' is \"x\", expected a number"));
+}
+
+TEST(LoraFile, WordsThatAreBundledWithItAreItsOwn) {
+  const std::int64_t clip_l = folder().text_encoder->config.hidden_size;
+  const std::int64_t clip_g = folder().text_encoder_2.config.hidden_size;
+  const auto lora =
+      bind({noise("unet.conv_in.diff_b", {32}), noise("bundle_emb.a b.clip_l", {2, clip_l}),
+            noise("bundle_emb.a b.clip_g", {2, clip_g}), noise("bundle_emb.<old>.string_to_param.*", {clip_g}),
+            noise("bundle_emb.other.string_to_param.*", {3, 7})});
+  ASSERT_TRUE(lora) << lora.error().message;
+  EXPECT_EQ((*lora)->applied(), 4);
+  EXPECT_THAT((*lora)->unmatched(), ElementsAre("bundle_emb.other.string_to_param.*"));
+  const auto& words = (*lora)->words();
+  ASSERT_THAT(words, SizeIs(2));
+  EXPECT_EQ(words[0].token, "<old>");
+  EXPECT_EQ(words[0].vectors.clip_g.count(), 1);
+  EXPECT_EQ(words[1].token, "a b");
+  EXPECT_EQ(words[1].vectors.clip_l.count(), 2);
+  EXPECT_EQ(words[1].vectors.clip_g.count(), 2);
+  EXPECT_TRUE(bind({noise("bundle_emb.alone.clip_g", {clip_g})}));  // words alone are something
+}
+
+// ---- PEFT's folders ----
+
+class PeftFolder : public testing::Test {
+ protected:
+  // An adapter of one layer in `below`, under the name that save_pretrained() gives it.
+  void save(const std::string& below, const std::string& config, const std::string& layer, const Shape& weight) {
+    const auto place = folder_.path() / below;
+    std::filesystem::create_directories(place);
+    std::ofstream(place / "adapter_config.json") << config;
+    const std::string name = "base_model.model." + layer;
+    std::vector<HostTensor> tensors{noise(name + ".lora_A.weight", {4, weight[1]}),
+                                    noise(name + ".lora_B.weight", {weight[0], 4})};
+    EXPECT_TRUE(write_safetensors(place / "adapter_model.safetensors", tensors));
+  }
+  void save_unet(const std::string& below, const std::string& config) {
+    save(below, config, kToQ, folder().unet.weights->info(kToQ + ".weight")->shape);
+  }
+  void save_text(const std::string& below, const std::string& config) {
+    save(below, config, kTextLayer, folder().text_encoder_2.weights->info(kTextLayer + ".weight")->shape);
+  }
+  float unet_scale() const {
+    const auto lora = Lora::open(folder_.path(), names());
+    if (!lora) ADD_FAILURE() << lora.error().message;
+    return lora ? (*lora)->changes(AdapterTarget::unet, kToQ + ".weight").front().layer->scale : 0.0F;
+  }
+  Error refusal_of_folder() const {
+    const auto lora = Lora::open(folder_.path(), names());
+    return lora ? Error{ErrorCode::internal, "was not refused"} : lora.error();
+  }
+
+  const std::string kTextLayer = "text_model.encoder.layers.0.mlp.fc1";
+  const test::TemporaryFolder folder_;
+};
+
+TEST_F(PeftFolder, TheConfigurationSaysByWhatItIsScaled) {
+  save_unet("", R"({"peft_type": "LORA", "r": 4, "lora_alpha": 8})");
+  EXPECT_EQ(unet_scale(), 2.0F);
+  save_unet("", R"({"r": 4, "lora_alpha": 8, "use_rslora": true})");
+  EXPECT_EQ(unet_scale(), 4.0F);
+  save_unet("", R"({"r": 4, "lora_alpha": 8, "alpha_pattern": {")" + kToQ + R"(": 1}})");
+  EXPECT_EQ(unet_scale(), 0.25F);
+  save_unet("", R"({"peft_type": "LORA", "r": 4, "lora_alpha": null, "auto_mapping": null})");
+  EXPECT_EQ(unet_scale(), 1.0F);
+}
+
+TEST_F(PeftFolder, TheNetworkIsTheClassThatItSaysOrItsFoldersName) {
+  save_text("", R"({"auto_mapping": {"base_model_class": "CLIPTextModelWithProjection"}})");
+  const auto by_class = Lora::open(folder_.path(), names());
+  ASSERT_TRUE(by_class) << by_class.error().message;
+  EXPECT_THAT((*by_class)->touched(AdapterTarget::text_encoder_2), ElementsAre(kTextLayer + ".weight"));
+
+  save_text("both/text_encoder_2", "{}");
+  save_unet("both/unet", "{}");
+  const auto both = Lora::open(folder_ / "both", names());
+  ASSERT_TRUE(both) << both.error().message;
+  EXPECT_THAT((*both)->touched(AdapterTarget::text_encoder_2), ElementsAre(kTextLayer + ".weight"));
+  EXPECT_THAT((*both)->touched(AdapterTarget::unet), ElementsAre(kToQ + ".weight"));
+  EXPECT_EQ((*both)->total(), 4);
+}
+
+TEST_F(PeftFolder, IsAModelOfTheKindLora) {
+  EXPECT_FALSE(is_model_folder(folder_.path()));
+  save_unet("unet", "{}");
+  EXPECT_TRUE(is_model_folder(folder_.path()));
+  const auto summary = inspect(folder_.path());
+  ASSERT_TRUE(summary) << summary.error().message;
+  EXPECT_EQ(summary->what.kind, FileKind::lora);
+  EXPECT_EQ(to_string(summary->format), "peft_folder");
+  EXPECT_GT(summary->bytes, 0U);
+}
+
+TEST_F(PeftFolder, WhatCannotBeAppliedIsNamed) {
+  EXPECT_EQ(refusal_of_folder().code, ErrorCode::not_found);
+  EXPECT_THAT(refusal_of_folder().message, HasSubstr("holds no LoRA"));
+  for (const auto& [config, code, message] : {
+           std::tuple(R"({"peft_type": "IA3"})", ErrorCode::unsupported,
+                      R"('peft_type' is "IA3"; implemented is "LORA" or "LOHA")"),
+           {R"({"init_lora_weights": "pissa"})", ErrorCode::unsupported, R"('init_lora_weights' is "pissa")"},
+           {R"({"fan_in_fan_out": true})", ErrorCode::unsupported, "'fan_in_fan_out' is true; implemented is false"},
+           {R"({"lora_alpha": "8"})", ErrorCode::corrupt_data, R"('lora_alpha' is "8", expected a number)"},
+           {R"([])", ErrorCode::corrupt_data, "adapter_config.json"},
+       }) {
+    save_unet("", config);
+    EXPECT_EQ(refusal_of_folder().code, code) << config;
+    EXPECT_THAT(refusal_of_folder().message, HasSubstr(message));
+  }
+  save_unet("", "{}");
+  std::filesystem::remove(folder_ / "adapter_model.safetensors");
+  EXPECT_THAT(refusal_of_folder().message, HasSubstr("adapter_model.safetensors is missing"));
 }
 
 TEST(LoraFile, TorchFilesAreRead) {
