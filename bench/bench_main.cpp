@@ -30,7 +30,7 @@ struct Options {
   std::string checkpoint;
   std::string controlnet;
   std::string demo_model;
-  std::string precision = "bfloat16";
+  std::string precision = "auto";
   std::vector<int> sizes{512, 1024};
   int threads = 0;
   int runs = 3;
@@ -94,7 +94,10 @@ void run_lora(bench::LoadedCheckpoint& model, const std::string& checkpoint, int
 
 int run(const Options& options) {
   const auto backend = make_cpu_backend({.threads = options.threads, .instruction_set = ""});
-  const Precision precision = *value_of<Precision>(options.precision);
+  Precision precision = *value_of<Precision>(options.precision);
+  if (precision == Precision::automatic) {
+    precision = backend->has_fast(DType::bf16) ? Precision::bfloat16 : Precision::float32;
+  }
   const bench::PassOptions passes{.compute = precision == Precision::float32 ? DType::f32
                                              : precision == Precision::int8  ? DType::i8
                                                                              : DType::bf16,
@@ -106,7 +109,7 @@ int run(const Options& options) {
     peak = run_peak(*backend, passes.compute, threads, options.runs);
   }
   bench::Report report(peak.highest());
-  report.json = {{"precision", options.precision},
+  report.json = {{"precision", name_of(precision)},
                  {"peak_linear", peak.gemm},
                  {"peak_convolution", peak.conv},
                  {"peak_instructions", peak.instructions}};
@@ -137,8 +140,8 @@ int main(int argc, char** argv) try {
   app.add_option("--checkpoint", options.checkpoint, "darkroom-make-model writes one from tests/reference/full-size");
   app.add_option("--controlnet", options.controlnet, "The same of a ControlNet");
   app.add_option("--demo-model", options.demo_model, "A small trained model, for the distance from float32");
-  app.add_option("--precision", options.precision, "bfloat16, float32 or int8")
-      ->check(CLI::IsMember({"bfloat16", "float32", "int8"}))
+  app.add_option("--precision", options.precision, "auto is bfloat16 where the machine has fast products of it, else float32")
+      ->check(CLI::IsMember({"auto", "bfloat16", "float32", "int8"}))
       ->capture_default_str();
   app.add_option("--only", options.only, "These parts alone: " + fmt::format("{}", fmt::join(kParts, ", ")))
       ->delimiter(',')

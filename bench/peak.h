@@ -18,7 +18,7 @@ struct ShapeResult {
   std::string name;
   double gflop = 0;
   double ours = 0;    // GFLOP/s
-  double onednn = 0;  // GFLOP/s; 0: not installed
+  double onednn = 0;  // GFLOP/s; 0: not installed, or not for this machine
 };
 
 struct Peak {
