@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <fstream>
 #include <functional>
+#include <iterator>
 #include <string>
 #include <thread>
 #include <vector>
@@ -25,6 +26,7 @@ using nlohmann::json;
 // How the bench was asked to run; every operation is measured the same way.
 struct Settings {
   DType compute = DType::bf16;
+  DType weights = DType::f16;  // of the file, as checkpoints are shared
   int threads = 0;
   int runs = 5;
   std::string filter;
@@ -148,12 +150,16 @@ class OpsBench {
 
   std::shared_ptr<const PackedWeight> pack(const Shape& shape, WeightUse use) {
     const std::vector<float> values = bench::some_values(shape.elements(), 0.05F);
+    std::vector<std::uint16_t> halves;
+    const auto narrow = settings_.weights == DType::f16 ? float_to_f16 : float_to_bf16;
+    if (settings_.weights != DType::f32) std::ranges::transform(values, std::back_inserter(halves), narrow);
+    const void* data = halves.empty() ? static_cast<const void*>(values.data()) : halves.data();
     return backend_.pack({.use = use,
                           .compute = settings_.compute,
                           .parts = {{{.name = "weight",
-                                      .dtype = DType::f32,
+                                      .dtype = settings_.weights,
                                       .shape = shape,
-                                      .data = reinterpret_cast<const std::byte*>(values.data()),
+                                      .data = static_cast<const std::byte*>(data),
                                       .owner = nullptr},
                                      {}}}});
   }
@@ -236,10 +242,14 @@ int main(int argc, char** argv) try {
   CLI::App app{"SDXL's operations one at a time, beside the machine's measured peak"};
   Settings settings;
   std::string precision = "bfloat16";
+  std::string weights = "float16";
   std::string instruction_set;
   std::string json_path;
   app.add_option("--precision", precision, "Type of products: bfloat16, float32 or int8")
       ->check(CLI::IsMember({"bfloat16", "float32", "int8"}))
+      ->capture_default_str();
+  app.add_option("--weights", weights, "Type that the weights' file has: float16, bfloat16 or float32")
+      ->check(CLI::IsMember({"float16", "bfloat16", "float32"}))
       ->capture_default_str();
   app.add_option("--threads", settings.threads, "0: one a core")->capture_default_str();
   app.add_option("--runs", settings.runs, "Timed runs of each operation, the fastest counts")->capture_default_str();
@@ -249,6 +259,7 @@ int main(int argc, char** argv) try {
   CLI11_PARSE(app, argc, argv);
 
   settings.compute = precision == "float32" ? DType::f32 : precision == "int8" ? DType::i8 : DType::bf16;
+  settings.weights = weights == "float32" ? DType::f32 : weights == "float16" ? DType::f16 : DType::bf16;
   if (settings.threads == 0) settings.threads = static_cast<int>(std::thread::hardware_concurrency());
   const auto backend = make_cpu_backend({.threads = settings.threads, .instruction_set = instruction_set});
   OpsBench bench(*backend, settings);

@@ -135,6 +135,8 @@ class Backend {
   virtual std::string_view name() const = 0;  // "cpu", "ref"
   // Whether pack() takes this compute type and it runs at native speed.
   virtual bool has_fast(DType compute) const = 0;
+  // Bytes that pack() takes for one number of a weight whose file has it as `file`, without a product added.
+  virtual std::size_t weight_bytes(DType file, DType compute) const = 0;
 
   // Memory of at least `bytes`, uninitialised, 64-byte aligned. Throws Failure{out_of_memory}.
   virtual std::shared_ptr<Buffer> allocate(std::size_t bytes) = 0;

@@ -60,9 +60,16 @@ struct Engine::State {
     return {.text = finer, .model = type, .vae = vae == Precision::automatic ? finer : compute_type(vae)};
   }
 
-  // Laid-out bytes of a checkpoint whose weights take `file_bytes` on disk, nearly always in two bytes each.
-  static std::uint64_t laid_out_bytes(std::uint64_t file_bytes, DType type) {
-    return type == DType::f32 ? 2 * file_bytes : file_bytes;
+  // What a model takes once it is laid out. adapted: a LoRA may touch any of it.
+  std::uint64_t laid_out_bytes(const ModelSummary& model, DType type, bool adapted = false) const {
+    // int8 is for the inner layers; the rest is bfloat16.
+    const DType compute = type == DType::i8 ? DType::bf16 : type;
+    std::uint64_t bytes = 0;
+    for (const auto& [file, file_bytes] : model.dtypes) {
+      const std::size_t one = adapted ? size_of(compute) : backend->weight_bytes(file, compute);
+      bytes += file_bytes / size_of(file) * one;
+    }
+    return bytes + bytes / 16;  // kernels of layers that double a picture are more than the file's, biases are float32
   }
 
   std::shared_ptr<SdxlModel> checkpoint(const std::filesystem::path& path, const ComputeTypes& types) {
@@ -95,7 +102,8 @@ struct Engine::State {
   // Nothing is laid out of it: it takes its own bytes, whatever is computed in.
   std::shared_ptr<KeptFile> file(ModelRole role, const std::filesystem::path& path,
                                  const std::function<void(const KeptFile&)>& check) {
-    return get<KeptFile>({role, path, {}}, DType::bf16, [&] {
+    const auto inspected = inspect(path);
+    return cache.get<KeptFile>({role, path, {}}, inspected ? inspected->bytes : 0, [&] {
       auto file = std::make_shared<KeptFile>(role, path);
       check(*file);
       return file;
@@ -172,7 +180,7 @@ struct Engine::State {
   template <class Model>
   std::shared_ptr<Model> get(const ModelKey& key, DType type, const std::function<std::shared_ptr<Model>()>& make) {
     const auto inspected = inspect(key.path);
-    return cache.get<Model>(key, inspected ? laid_out_bytes(inspected->bytes, type) : 0, make);
+    return cache.get<Model>(key, inspected ? laid_out_bytes(*inspected, type) : 0, make);
   }
 
   std::unique_ptr<Backend> backend;
@@ -288,18 +296,22 @@ std::vector<LoadedModel> Engine::loaded() const {
 
 std::uint64_t Engine::predict_bytes(const GenerationSpec& spec) const {
   const ComputeTypes types = state_->compute_types(spec.precision, spec.vae_precision);
-  std::vector<std::pair<std::string, DType>> files;
-  if (!spec.model.empty()) files.emplace_back(spec.model, types.model);
+  std::vector<std::pair<std::string, DType>> files;  // that are laid out beside the checkpoint
   if (spec.refiner) files.emplace_back(spec.refiner->model, types.model);
   if (!spec.vae.empty()) files.emplace_back(spec.vae, types.vae);
   for (const ControlNetUse& use : spec.controlnets) files.emplace_back(use.model, types.model);
-  for (const LoraUse& use : spec.loras) files.emplace_back(use.model, DType::bf16);  // mapped, not laid out
   // "lanczos" and "latent" are no files: nothing is found under them.
   if (spec.hires) files.emplace_back(spec.hires->upscaler, upscaler_type(types));
   if (spec.upscale) files.emplace_back(spec.upscale->model, upscaler_type(types));
   std::uint64_t bytes = activation_bytes(spec, types, state_->widths_of(spec));
+  if (const auto base = inspect(spec.model)) {  // of no name there is none
+    bytes += state_->laid_out_bytes(*base, types.model, /*adapted=*/!spec.loras.empty());
+  }
   for (const auto& [path, type] : files) {
-    if (const auto inspected = inspect(path)) bytes += State::laid_out_bytes(inspected->bytes, type);
+    if (const auto inspected = inspect(path)) bytes += state_->laid_out_bytes(*inspected, type);
+  }
+  for (const LoraUse& use : spec.loras) {
+    if (const auto inspected = inspect(use.model)) bytes += inspected->bytes;  // mapped
   }
   return bytes;
 }

@@ -162,6 +162,39 @@ TEST(Conv2d, PicturesDoNotDependOnTheirBatchOrTheThreads) {
   }
 }
 
+TEST(Conv2d, SixteenBitsOfAFileGiveTheSameBitsAsTheirFloats) {
+  for (const DType type : {DType::f16, DType::bf16}) {
+    for (const std::int64_t channels : {64, 7}) {
+      SCOPED_TRACE(fmt::format("{} {}", to_string(type), channels));
+      const Shape shape{40, channels, 3, 3};
+      std::vector<std::uint16_t> narrow;
+      std::vector<float> wide;
+      for (const float value : random_normal(shape, 7)) {
+        narrow.push_back(type == DType::f16 ? float_to_f16(value) : float_to_bf16(value));
+        wide.push_back(type == DType::f16 ? f16_to_float(narrow.back()) : bf16_to_float(narrow.back()));
+      }
+      for (const std::string& set : available_instruction_sets()) {
+        const auto backend = make_cpu_backend({.threads = 2, .instruction_set = set});
+        const Tensor x = from_host(*backend, random_normal({2, 9, 11, channels}, 8), {2, 9, 11, channels});
+        for (const WeightUse use : {WeightUse::conv2d, WeightUse::conv2d_upsample2x}) {
+          const auto result = [&](DType as, const void* data) {
+            const auto weight = backend->pack({.use = use,
+                                               .compute = DType::f32,
+                                               .parts = {{{.name = "weight",
+                                                           .dtype = as,
+                                                           .shape = shape,
+                                                           .data = static_cast<const std::byte*>(data),
+                                                           .owner = nullptr},
+                                                          {}}}});
+            return to_host(conv2d(x, *weight, {.padding = {1, 1, 1, 1}}));
+          };
+          EXPECT_EQ(result(type, narrow.data()), result(DType::f32, wide.data())) << set;
+        }
+      }
+    }
+  }
+}
+
 TEST(Conv2d, WritesIntoARangeOfChannelsAndNowhereElse) {
   const RandomWeight weight({33, 64, 3, 3}, 1);
   for (const DType type : {kF32, DType::bf16}) {

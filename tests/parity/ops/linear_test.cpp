@@ -134,5 +134,43 @@ TEST(Linear, TakesWeightsOfEveryFloatingTypeInParts) {
   }
 }
 
+// What a file has in 16 bits lies so in the panels of float32 products, which must not be seen in a single bit.
+TEST(Linear, SixteenBitsOfAFileGiveTheSameBitsAsTheirFloats) {
+  for (const DType type : {DType::f16, DType::bf16}) {
+    for (const auto& [in, out] : {std::pair<std::int64_t, std::int64_t>{640, 100}, {71, 33}, {9, 5}, {2, 64}}) {
+      SCOPED_TRACE(fmt::format("{} {} to {}", to_string(type), in, out));
+      std::vector<std::uint16_t> narrow;
+      std::vector<float> wide;
+      for (const float value : random_normal({out, in}, 7)) {
+        narrow.push_back(type == DType::f16 ? float_to_f16(value) : float_to_bf16(value));
+        // Subnormal ones too.
+        if (narrow.size() % 5 == 0) narrow.back() &= 0x83FF;
+        wide.push_back(type == DType::f16 ? f16_to_float(narrow.back()) : bf16_to_float(narrow.back()));
+      }
+      const auto pack = [&](Backend& backend, WeightUse use, DType as, const void* data) {
+        const HostTensor weight{.name = "weight",
+                                .dtype = as,
+                                .shape = {out, in},
+                                .data = static_cast<const std::byte*>(data),
+                                .owner = nullptr};
+        PackRequest request{.use = use, .compute = kF32, .parts = {{weight, {}}}};
+        if (use == WeightUse::linear_geglu) request.parts.push_back({weight, {}});
+        return backend.pack(request);
+      };
+      for (const std::string& set : available_instruction_sets()) {
+        const auto backend = make_cpu_backend({.threads = 2, .instruction_set = set});
+        const Tensor x = strided(*backend, random_normal({23, in}, 8), {23, in}, kF32, 3);
+        for (const WeightUse use : {WeightUse::linear, WeightUse::linear_geglu}) {
+          const auto halves = pack(*backend, use, type, narrow.data());
+          const auto floats = pack(*backend, use, kF32, wide.data());
+          EXPECT_EQ(to_host(linear(x, *halves, {})), to_host(linear(x, *floats, {}))) << set;
+          const bool odd = type == DType::bf16 && in % 2 == 1;  // bfloat16 lies in pairs
+          EXPECT_EQ(set == "baseline" || odd ? halves->bytes() : 2 * halves->bytes(), floats->bytes()) << set;
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace darkroom::engine

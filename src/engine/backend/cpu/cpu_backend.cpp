@@ -33,8 +33,9 @@ class CpuBuffer final : public Buffer {
 // layer doubles the picture first.
 class CpuWeight final : public PackedWeight {
  public:
-  CpuWeight(const WeightInfo& info, std::size_t kernel_bytes, int kernels)
+  CpuWeight(const WeightInfo& info, std::size_t kernel_bytes, int kernels, cpu::PanelType panel = {})
       : PackedWeight(info),
+        panel_type(panel),
         kernel_bytes_(kernel_bytes),
         bytes_(kernel_bytes * static_cast<std::size_t>(kernels)),
         data_(static_cast<std::byte*>(allocate_pages(bytes_))) {}
@@ -42,6 +43,7 @@ class CpuWeight final : public PackedWeight {
 
   std::size_t bytes() const override { return bytes_; }
   std::byte* kernel(int i) const { return data_ + kernel_bytes_ * static_cast<std::size_t>(i); }
+  const cpu::PanelType panel_type;
 
  private:
   std::size_t kernel_bytes_;
@@ -205,6 +207,10 @@ class CpuBackend final : public Backend {
     return compute == DType::f32 || (compute == DType::bf16 && kernels_.native_bf16) ||
            (compute == DType::i8 && kernels_.native_int8);
   }
+  std::size_t weight_bytes(DType file, DType compute) const override {
+    const bool widened = kernels_.widens && (file == DType::f16 || file == DType::bf16);
+    return compute == DType::f32 && widened ? size_of(file) : size_of(compute);
+  }
 
   std::shared_ptr<Buffer> allocate(std::size_t bytes) override {
     return std::make_shared<CpuBuffer>(*this, pool_, pool_.take(bytes));
@@ -265,7 +271,9 @@ class CpuBackend final : public Backend {
       rows.push_back(source);
     }
 
-    cpu::PackArgs args{.compute = type_of(request.compute),
+    const cpu::PanelType panel_type = panel_type_of(request);
+    cpu::PackArgs args{.compute = panel_type == cpu::PanelType::bf16 ? Type::bf16 : type_of(request.compute),
+                       .halves = panel_type == cpu::PanelType::f16,
                        .parts = rows.data(),
                        .part_count = static_cast<int>(rows.size()),
                        .outputs = info.out,
@@ -284,7 +292,8 @@ class CpuBackend final : public Backend {
       }
       return weight;
     }
-    auto weight = std::make_shared<CpuWeight>(info, static_cast<std::size_t>(kernels_.packed_bytes(args)), 1);
+    auto weight =
+        std::make_shared<CpuWeight>(info, static_cast<std::size_t>(kernels_.packed_bytes(args)), 1, panel_type);
     args.packed = weight->kernel(0);
     kernels_.pack(args);
     return weight;
@@ -483,6 +492,20 @@ class CpuBackend final : public Backend {
     return copy.reshape({x.dim(0), x.dim(1), x.dim(2), channels});
   }
 
+  // For float32 products a file's 16 bits are enough.
+  cpu::PanelType panel_type_of(const PackRequest& request) const {
+    const DType type = request.parts.front().tensor.dtype;
+    const bool as_in_file = request.use != WeightUse::conv2d_upsample2x &&  // whose kernels are sums
+                            std::ranges::all_of(request.parts, [&](const TensorSum& part) {
+                              return part.tensor.dtype == type && part.product.depth == 0;
+                            });
+    if (!kernels_.widens || request.compute != DType::f32 || !as_in_file) return cpu::PanelType::as_computed;
+    const bool even = request.parts.front().tensor.shape[1] % 2 == 0;
+    return type == DType::f16            ? cpu::PanelType::f16
+           : type == DType::bf16 && even ? cpu::PanelType::bf16
+                                         : cpu::PanelType::as_computed;
+  }
+
   Tensor converted(const Tensor& x, DType type) {
     if (x.dtype() == type) return x;
     Tensor copy(allocate(static_cast<std::size_t>(x.elements()) * size_of(type)), x.shape(), type);
@@ -503,6 +526,7 @@ class CpuBackend final : public Backend {
                        .out = out.template data<void>(),
                        .out_stride = out.row_stride(),
                        .out_type = type_of(out.dtype()),
+                       .panel_type = weight.panel_type,
                        .outputs = weight.out,
                        .bias = floats_of(args.bias),
                        .act = act_of(args.activation),

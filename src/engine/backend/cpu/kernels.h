@@ -7,6 +7,10 @@
 namespace darkroom::engine::cpu {
 
 enum class Type : std::uint8_t { f32, bf16, i8 };
+// How a weight lies in its panels: in the type that products are taken in; or, for float32 products, in the 16 bits
+// that its file has, from which widening makes the same float32 again: float16, or pairs of bfloat16 as bfloat16
+// products take them, which there must be an even number of channels for.
+enum class PanelType : std::uint8_t { as_computed, f16, bf16 };
 enum class Act : std::uint8_t { none, silu, gelu, quick_gelu, relu, leaky_relu };
 
 constexpr int kMaxTaps = 9;
@@ -35,8 +39,9 @@ struct GemmArgs {  // NOLINT(clang-analyzer-optin.performance.Padding): ordered 
   void* out = nullptr;
   std::int64_t out_stride = 0;
   Type out_type = Type::f32;
-  // The weight, as pack_weight laid it out.
+  // The weight, as pack() laid it out.
   const void* weight = nullptr;
+  PanelType panel_type = PanelType::as_computed;
   std::int64_t outputs = 0;  // columns of y
   bool geglu = false;        // columns of the weight are values and gates, interleaved in halves of a panel
   // Epilogue.
@@ -66,6 +71,7 @@ struct PackRows {
 };
 struct PackArgs {
   Type compute = Type::f32;
+  bool halves = false;  // float32 in the 16 bits of float16, which all parts are, without products: PanelType::f16
   const PackRows* parts = nullptr;
   int part_count = 0;
   std::int64_t outputs = 0;   // of the layer: half the rows for geglu
@@ -144,6 +150,7 @@ struct Kernels {
   const char* name;
   bool native_bf16;  // has an instruction for bfloat16 products
   bool native_int8;  // has one for bytes; without it gemm takes no int8
+  bool widens;       // has one from float16; without it all panels lie as computed
   std::int64_t (*packed_bytes)(const PackArgs&);
   void (*pack)(const PackArgs&);
   // Rows of x, as gemm takes them for int8, lie one behind the other.

@@ -94,6 +94,7 @@ class RefBackend final : public Backend {
  public:
   std::string_view name() const override { return "ref"; }
   bool has_fast(DType compute) const override { return compute == DType::f32; }
+  std::size_t weight_bytes(DType, DType) const override { return sizeof(float); }
 
   std::shared_ptr<Buffer> allocate(std::size_t bytes) override { return std::make_shared<RefBuffer>(*this, bytes); }
 
