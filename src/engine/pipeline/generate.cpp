@@ -40,6 +40,16 @@ ChosenScheduler choose_scheduler(const SdxlModel& model, const SchedulerChoice& 
           .scheduler = value_or_throw(make_scheduler(resolved.class_name, config, options))};
 }
 
+// Throws Failure where the schedule cannot have so many steps; `place` is where the request says how many.
+void check_steps(const SdxlModel& model, const SchedulerChoice& choice, int steps, std::string_view place) {
+  const ChosenScheduler chosen = choose_scheduler(model, choice);
+  try {
+    chosen.scheduler->set_timesteps(steps);
+  } catch (const Failure& failure) {
+    throw Failure(Error{failure.error().code, fmt::format("{}{}", place, failure.error().message)});
+  }
+}
+
 // Seeds of a job's pictures, the base's noise. Variations of a picture share its seed and differ in the other.
 std::vector<std::uint64_t> picture_seeds(const GenerationSpec& spec) {
   std::vector<std::uint64_t> seeds;
@@ -195,6 +205,13 @@ void Generation::check() const {
     throw_failure(ErrorCode::unsupported, "{} takes {} channels and cannot refine latents of {}",
                   models_.refiner->checkpoint.path.string(), models_.refiner->checkpoint.unet.config.in_channels,
                   base.unet.config.out_channels);
+  }
+  // Every run's schedule, before the first of them takes its time.
+  check_steps(*models_.base, spec_.scheduler, spec_.steps, "");
+  const bool own_steps = spec_.hires && spec_.hires->steps > 0;
+  if (own_steps) check_steps(*models_.base, spec_.scheduler, spec_.hires->steps, "hires/");
+  if (models_.refiner) {
+    check_steps(*models_.refiner, spec_.scheduler, own_steps ? spec_.hires->steps : spec_.steps, "refiner: ");
   }
 }
 

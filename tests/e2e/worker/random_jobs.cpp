@@ -218,7 +218,7 @@ const std::vector<Feature>& features() {
        "hires",
        {},
        [](json& d, Dice& dice) {
-         d["hires"] = {{"factor", 1.25}, {"steps", dice.one_in(2) ? 0 : 3}, {"strength", 0.7}};
+         d["hires"] = {{"factor", 1.25}, {"steps", dice.one_in(2) ? 0 : 4}, {"strength", 0.7}};
        }},
       {"second_pass_by_pictures",
        "hires",

@@ -527,6 +527,15 @@ TEST_F(Steering, BadValuesAreNamed) {
   refiner_alone.model = tiny_model("tiny-refiner");
   EXPECT_NE(failure_of(refiner_alone).find("makes no picture from words alone"), std::string::npos);
 
+  // Every pass's schedule is looked at before the first begins.
+  GenerationSpec few = plain();
+  few.scheduler.name = "PNDMScheduler";
+  few.steps = 5;
+  few.hires = HiresUse{.factor = 1.5F, .steps = 3};
+  few.controlnets = {control("tiny-controlnet-a")};
+  few.controlnets[0].image.bytes = "not a picture";
+  EXPECT_EQ(failure_of(few), "hires/steps: 3 is less than 4, which the Runge-Kutta start takes");
+
   GenerationSpec wrong_net = plain();
   wrong_net.controlnets = {control("tiny-controlnet-a")};
   wrong_net.controlnets[0].model = tiny_model("tiny-vae-alt");
