@@ -140,7 +140,8 @@ int main(int argc, char** argv) try {
   app.add_option("--checkpoint", options.checkpoint, "darkroom-make-model writes one from tests/reference/full-size");
   app.add_option("--controlnet", options.controlnet, "The same of a ControlNet");
   app.add_option("--demo-model", options.demo_model, "A small trained model, for the distance from float32");
-  app.add_option("--precision", options.precision, "auto is bfloat16 where the machine has fast products of it, else float32")
+  app.add_option("--precision", options.precision,
+                 "auto is bfloat16 where the machine has fast products of it, else float32")
       ->check(CLI::IsMember({"auto", "bfloat16", "float32", "int8"}))
       ->capture_default_str();
   app.add_option("--only", options.only, "These parts alone: " + fmt::format("{}", fmt::join(kParts, ", ")))

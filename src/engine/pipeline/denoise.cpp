@@ -1,7 +1,6 @@
 #include "engine/pipeline/denoise.h"
 
 #include <algorithm>
-#include <new>
 #include <utility>
 
 namespace darkroom::engine {
@@ -120,16 +119,13 @@ class JointPrompt {
 std::optional<std::vector<std::vector<float>>> predict_together(SdxlModel& model, std::span<const Member> members,
                                                                 JointPrompt& prompt) {
   std::vector<float> all;
-  try {
+  const auto failure = failure_of([&] {
     all = predict(model, {.latents = joined(members, [](const Member& m) { return m.pass.latents; }),
                           .time = {joined(members, [](const Member& m) { return m.pass.time.projected; })},
                           .prompt = prompt.of(members),
                           .call = {}});
-  } catch (const Failure&) {
-    return std::nullopt;
-  } catch (const std::bad_alloc&) {
-    return std::nullopt;
-  }
+  });
+  if (failure) return std::nullopt;
   std::int64_t rows = 0;
   for (const Member& member : members) rows += member.pass.latents.dim(0);
   const std::size_t row = all.size() / static_cast<std::size_t>(rows);
@@ -141,18 +137,6 @@ std::optional<std::vector<std::vector<float>>> predict_together(SdxlModel& model
     at = end;
   }
   return predictions;
-}
-
-// What it throws is the member's own.
-template <class Work>
-void guarded(JointRun& run, const Work& work) {
-  try {
-    work();
-  } catch (const Failure&) {
-    run.failed = std::current_exception();
-  } catch (const std::bad_alloc&) {
-    run.failed = std::current_exception();
-  }
 }
 
 }  // namespace
@@ -236,7 +220,7 @@ void denoise_together(SdxlModel& model, std::span<JointRun> runs) {
     std::vector<std::vector<Member>> groups;
     for (JointRun& run : runs) {
       if (run.failed || run.denoising->done()) continue;
-      guarded(run, [&] {
+      run.failed = failure_of([&] {
         Member member{.run = &run, .pass = run.denoising->begin_pass()};
         const auto group = std::ranges::find_if(
             groups, [&](const std::vector<Member>& one) { return fit_together(one.front().pass, member.pass); });
@@ -253,7 +237,7 @@ void denoise_together(SdxlModel& model, std::span<JointRun> runs) {
       if (groups[i].size() > 1) predictions = predict_together(model, groups[i], prompts[i]);
       for (std::size_t j = 0; j < groups[i].size(); ++j) {
         const Member& member = groups[i][j];
-        guarded(*member.run, [&] {
+        member.run->failed = failure_of([&] {
           member.run->denoising->end_pass(predictions ? std::move((*predictions)[j]) : predict(model, member.pass));
         });
       }

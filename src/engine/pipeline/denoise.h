@@ -3,9 +3,11 @@
 
 #include <chrono>
 #include <exception>
+#include <new>
 #include <span>
 #include <vector>
 
+#include "base/error.h"
 #include "engine/pipeline/conditioning.h"
 #include "engine/pipeline/controls.h"
 #include "engine/pipeline/engine.h"
@@ -75,6 +77,19 @@ class Denoising {
 
 // All passes of one job.
 void denoise(SdxlModel& model, Denoising& run);
+
+// What `work` throws that ends one job of several and not all of them: a Failure, or want of memory. Null: nothing.
+template <class Work>
+std::exception_ptr failure_of(const Work& work) {
+  try {
+    work();
+  } catch (const Failure&) {
+    return std::current_exception();
+  } catch (const std::bad_alloc&) {
+    return std::current_exception();
+  }
+  return nullptr;
+}
 
 // A job among others. `failed` is what it threw, which ends its part and no other's.
 struct JointRun {

@@ -10,8 +10,8 @@ namespace darkroom::engine {
 
 KeptFile::KeptFile(ModelRole kept_as, const std::filesystem::path& path)
     : role(kept_as),
-      file(kept_as == ModelRole::lora ? value_or_throw(open_adapter(path)).file : value_or_throw(open_weight_file(path))) {
-}
+      file(kept_as == ModelRole::lora ? value_or_throw(open_adapter(path)).file
+                                      : value_or_throw(open_weight_file(path))) {}
 
 void KeptFile::require() const {
   const Classification what = classify(*file.weights);

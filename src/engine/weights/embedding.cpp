@@ -39,8 +39,8 @@ Result<Embedding> read_embedding(const WeightSource& file, std::int64_t clip_l_w
   }
   if (embedding.clip_l.rows.empty() && embedding.clip_g.rows.empty()) {
     return fail(ErrorCode::unsupported,
-                "{} is no textual inversion for this model, whose text encoders are {} and {} wide: {}", file.describe(),
-                clip_l_width, clip_g_width, others.empty() ? "it holds no vectors" : others);
+                "{} is no textual inversion for this model, whose text encoders are {} and {} wide: {}",
+                file.describe(), clip_l_width, clip_g_width, others.empty() ? "it holds no vectors" : others);
   }
   return embedding;
 }
