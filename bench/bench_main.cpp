@@ -51,8 +51,7 @@ double peak_memory_gib() {
 
 bench::Peak run_peak(Backend& backend, DType compute, int threads, int runs) {
   // int8 is compared with the peak of bfloat16.
-  bench::Peak peak =
-      bench::measure_peak(backend, compute == DType::f32 ? DType::f32 : DType::bf16, threads, runs);
+  bench::Peak peak = bench::measure_peak(backend, compute == DType::f32 ? DType::f32 : DType::bf16, threads, runs);
   fmt::print("{:<34} {:>14} {:>14}\n", "layer", "ours GFLOP/s", "oneDNN GFLOP/s");
   for (const auto& shape : peak.shapes) fmt::print("{:<34} {:14.1f} {:14.1f}\n", shape.name, shape.ours, shape.onednn);
   fmt::print("peak: linear {:.1f}, convolution {:.1f}, bare products {:.1f} GFLOP/s; shares below are of {:.1f}\n\n",
