@@ -204,11 +204,11 @@ class RefBackend final : public Backend {
             for (std::int64_t c = g * width; c < (g + 1) * width; ++c) visit(r, c);
           }
         };
-        const auto [mean, variance] =
+        const Moments moments =
             args.given.empty() ? moments_of(each, input) : args.given[static_cast<std::size_t>(n * args.groups + g)];
-        const double scale = 1.0 / std::sqrt(variance + args.epsilon);
+        const double scale = 1.0 / std::sqrt(moments.variance + args.epsilon);
         each([&](std::int64_t r, std::int64_t c) {
-          const auto y = static_cast<float>((input(r, c) - mean) * scale);
+          const auto y = static_cast<float>((input(r, c) - moments.mean) * scale);
           if (args.joined != nullptr) set(*args.joined, r, c, input(r, c));
           set(out, r, c, apply(args.activation, y * get(args.gamma, 0, c) + get(args.beta, 0, c)));
         });
