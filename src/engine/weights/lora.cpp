@@ -138,7 +138,7 @@ void Lora::add(const AdapterLayer& layer, const LayerPlace& place) {
   }
 }
 
-void Lora::add_words(std::map<std::string, std::vector<HostTensor>> bundled, const LayerNames& names) {
+void Lora::add_words(std::map<std::string, std::vector<HostTensor>>&& bundled, const LayerNames& names) {
   const std::int64_t clip_l = token_width(names, AdapterTarget::text_encoder);
   const std::int64_t clip_g = token_width(names, AdapterTarget::text_encoder_2);
   for (auto& [token, tensors] : bundled) {

@@ -55,7 +55,7 @@ class Lora {
  private:
   using Changes = std::map<std::string, std::vector<TensorChange>, std::less<>>;
   void add(const AdapterLayer& layer, const LayerPlace& place);
-  void add_words(std::map<std::string, std::vector<HostTensor>> bundled, const LayerNames& names);
+  void add_words(std::map<std::string, std::vector<HostTensor>>&& bundled, const LayerNames& names);
 
   std::string name_;
   std::map<AdapterTarget, Changes> changes_;  // by the base's tensor
