@@ -48,8 +48,9 @@ class Memory : public RealWorker {
     worker.reset_peak();
     worker.send("inference_request", "job", c.data);
     const json answer = worker.response_to("job");
-    if (answer["success"] == false && answer["error_code"] == "unsupported") {
-      fmt::print(stderr, "{}: {}\n", c.name, answer["error"].get<std::string>());  // int8, on machines without it
+    const bool is_int8 = c.data.value(json::json_pointer("/precision/dtype"), "") == "int8";
+    if (is_int8 && answer["error_code"] == "unsupported") {  // not every machine has it
+      fmt::print(stderr, "{}: {}\n", c.name, answer["error"].get<std::string>());
       return;
     }
     ASSERT_TRUE(answer["success"]) << c.name << ": " << answer["error"];
