@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "engine/pipeline/learned_words.h"
+#include "engine/pipeline/warnings.h"
 #include "engine/text/prompt.h"
 
 namespace darkroom::engine {
@@ -35,9 +36,7 @@ PromptTokens tokens_of(const LearnedWords& learned, const std::string& words, co
   // Both encoders, and a refiner's, cut the same text at the same place: said once.
   for (const std::string* cut : {&tokens.first.cut, &tokens.second.cut}) {
     if (cut->empty()) continue;
-    std::string warning =
-        fmt::format("the text encoders take {} tokens; this has no effect: {}", kTokensPerChunk, *cut);
-    if (std::ranges::find(warnings, warning) == warnings.end()) warnings.push_back(std::move(warning));
+    add_once(warnings, fmt::format("the text encoders take {} tokens; this has no effect: {}", kTokensPerChunk, *cut));
   }
   return tokens;
 }

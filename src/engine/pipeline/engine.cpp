@@ -304,8 +304,9 @@ std::uint64_t Engine::predict_bytes(const GenerationSpec& spec) const {
   if (spec.hires) files.emplace_back(spec.hires->upscaler, upscaler_type(types));
   if (spec.upscale) files.emplace_back(spec.upscale->model, upscaler_type(types));
   std::uint64_t bytes = activation_bytes(spec, types, state_->widths_of(spec));
-  if (const auto base = inspect(spec.model)) {  // of no name there is none
-    bytes += state_->laid_out_bytes(*base, types.model, /*adapted=*/!spec.loras.empty());
+  if (!spec.model.empty()) {
+    const auto base = inspect(spec.model);
+    if (base) bytes += state_->laid_out_bytes(*base, types.model, /*adapted=*/!spec.loras.empty());
   }
   for (const auto& [path, type] : files) {
     if (const auto inspected = inspect(path)) bytes += state_->laid_out_bytes(*inspected, type);

@@ -1,7 +1,6 @@
 #include "engine/pipeline/generate.h"
 
 #include <algorithm>
-#include <new>
 #include <utility>
 
 #include "base/error.h"

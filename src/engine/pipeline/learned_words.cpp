@@ -1,9 +1,9 @@
 #include "engine/pipeline/learned_words.h"
 
-#include <algorithm>
 #include <set>
 
 #include "base/text.h"
+#include "engine/pipeline/warnings.h"
 #include "engine/weights/weight_file.h"
 
 namespace darkroom::engine {
@@ -58,8 +58,7 @@ LearnedWords learn_words(const SdxlModel& model, std::span<const EmbeddingUse> e
       teach(word.token, word.vectors);
       continue;
     }
-    std::string warning = fmt::format("a LoRA's word '{}' has no effect: another of that name counts", word.token);
-    if (std::ranges::find(warnings, warning) == warnings.end()) warnings.push_back(std::move(warning));
+    add_once(warnings, fmt::format("a LoRA's word '{}' has no effect: another of that name counts", word.token));
   }
   return {.first = first ? std::optional(first->finish()) : std::nullopt, .second = second.finish()};
 }
