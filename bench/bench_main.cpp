@@ -95,7 +95,7 @@ int run(const Options& options) {
   const auto backend = make_cpu_backend({.threads = options.threads, .instruction_set = ""});
   Precision precision = *value_of<Precision>(options.precision);
   if (precision == Precision::automatic) {
-    precision = backend->has_fast(DType::bf16) ? Precision::bfloat16 : Precision::float32;
+    precision = backend->fast_float() == DType::bf16 ? Precision::bfloat16 : Precision::float32;
   }
   const bench::PassOptions passes{.compute = precision == Precision::float32 ? DType::f32
                                              : precision == Precision::int8  ? DType::i8

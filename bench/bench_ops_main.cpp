@@ -35,7 +35,7 @@ struct Settings {
 class OpsBench {
  public:
   OpsBench(Backend& backend, const Settings& settings) : backend_(backend), settings_(settings) {
-    peak_ = bench::instruction_gflops(product_type(), settings.threads, settings.runs);
+    peak_ = bare_product_rate(product_type(), settings.threads, settings.runs);
     std::printf("bare products: %.1f GFLOP/s\n\n%-44s %10s %10s %8s %8s\n", peak_, "operation", "ms", "GFLOP/s",
                 "of peak", "GB/s");
   }

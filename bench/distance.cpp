@@ -24,7 +24,10 @@ constexpr std::array<std::string_view, 4> kPrompts{
     "a sunset over snowy mountains and a lake with a sailboat", "a starry night over pine forest and a snow field",
     "red rocks and a desert, sunset", "a red circle on a white background"};
 
-GenerationSpec spec_of(const std::filesystem::path& model, std::string_view prompt, Precision precision) {
+constexpr std::int64_t kSeeds = 4;  // of each
+
+GenerationSpec spec_of(const std::filesystem::path& model, std::string_view prompt, std::int64_t seed,
+                       Precision precision) {
   GenerationSpec spec;
   spec.model = model.string();
   spec.prompt = prompt;
@@ -32,7 +35,7 @@ GenerationSpec spec_of(const std::filesystem::path& model, std::string_view prom
   spec.steps = 25;
   spec.guidance_scale = 5.0F;
   spec.scheduler = {.name = "DPMSolverMultistepScheduler", .options = {{"use_karras_sigmas", "true"}}};
-  spec.seed = 1;
+  spec.seed = seed;
   spec.precision = precision;
   return spec;
 }
@@ -41,9 +44,9 @@ GenerationSpec spec_of(const std::filesystem::path& model, std::string_view prom
 
 void run_distance(const std::filesystem::path& model, Precision precision, Report& report) {
   Engine engine{EngineOptions{}};
-  const auto make = [&](std::string_view prompt, Precision type) {
+  const auto make = [&](std::string_view prompt, std::int64_t seed, Precision type) {
     NoProgress silent;
-    GenerationResult result = engine.generate(spec_of(model, prompt, type), silent, CancelToken());
+    GenerationResult result = engine.generate(spec_of(model, prompt, seed, type), silent, CancelToken());
     GeneratedPicture& made = result.pictures.front();
     Image picture(made.width, made.height, 3);
     picture.pixels = std::move(made.rgb);
@@ -51,12 +54,15 @@ void run_distance(const std::filesystem::path& model, Precision precision, Repor
   };
   double worst = 1e9, sum = 0;
   for (const std::string_view prompt : kPrompts) {
-    const double distance = psnr(make(prompt, precision), make(prompt, Precision::float32));
-    worst = std::min(worst, distance);
-    sum += distance;
+    for (std::int64_t seed = 1; seed <= kSeeds; ++seed) {
+      const double distance = psnr(make(prompt, seed, precision), make(prompt, seed, Precision::float32));
+      worst = std::min(worst, distance);
+      sum += distance;
+    }
   }
-  const double mean = sum / static_cast<double>(kPrompts.size());
-  report.line("{} pictures of {} in {}: PSNR to float32 {:.1f} dB, at worst {:.1f} dB", kPrompts.size(),
+  const std::int64_t count = kSeeds * static_cast<std::int64_t>(kPrompts.size());
+  const double mean = sum / static_cast<double>(count);
+  report.line("{} pictures of {} in {}: PSNR to float32 {:.1f} dB, at worst {:.1f} dB", count,
               model.filename().string(), name_of(precision), mean, worst);
   report.json["distance_db"] = {{"mean", mean}, {"worst", worst}};
 }

@@ -6,15 +6,13 @@
 #include <memory>
 #include <optional>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 #if defined(DARKROOM_HAS_DNNL)
 #include <unordered_map>
 
 #include <oneapi/dnnl/dnnl.hpp>
 #endif
 
+#include "engine/backend/cpu/cpu_backend.h"
 #include "engine/backend/ops.h"
 
 namespace darkroom::bench {
@@ -111,71 +109,6 @@ double onednn_seconds(DType compute, const LayerShape& s, int runs) {
 }
 #endif
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define DARKROOM_BARE_PRODUCTS
-constexpr int kChains = 12;  // more than the latency of a product
-constexpr int kRounds = 2'000'000;
-
-__attribute__((target("avx512f,avx512bf16"))) float bf16_products() {
-  __m512 sums[kChains];
-  for (auto& sum : sums) sum = _mm512_setzero_ps();
-  auto a = reinterpret_cast<__m512bh>(_mm512_set1_epi32(0x3F803F80));
-  const auto b = reinterpret_cast<__m512bh>(_mm512_set1_epi32(0x00010001));
-  for (int i = 0; i < kRounds; ++i) {
-#pragma GCC unroll 16
-    for (int c = 0; c < kChains; ++c) sums[c] = _mm512_dpbf16_ps(sums[c], a, b);
-    __asm__ volatile("" : "+v"(a));
-  }
-  float total = 0;
-  for (const auto& sum : sums) total += _mm512_reduce_add_ps(sum);
-  return total;
-}
-
-__attribute__((target("avx512f"))) float f32_products() {
-  __m512 sums[kChains];
-  for (auto& sum : sums) sum = _mm512_setzero_ps();
-  __m512 a = _mm512_set1_ps(1.0F);
-  const __m512 b = _mm512_set1_ps(1e-9F);
-  for (int i = 0; i < kRounds; ++i) {
-#pragma GCC unroll 16
-    for (int c = 0; c < kChains; ++c) sums[c] = _mm512_fmadd_ps(a, b, sums[c]);
-    __asm__ volatile("" : "+v"(a));
-  }
-  float total = 0;
-  for (const auto& sum : sums) total += _mm512_reduce_add_ps(sum);
-  return total;
-}
-
-__attribute__((target("avx2,fma"))) float narrow_f32_products() {
-  __m256 sums[kChains];
-  for (auto& sum : sums) sum = _mm256_setzero_ps();
-  __m256 a = _mm256_set1_ps(1.0F);
-  const __m256 b = _mm256_set1_ps(1e-9F);
-  for (int i = 0; i < kRounds; ++i) {
-#pragma GCC unroll 16
-    for (int c = 0; c < kChains; ++c) sums[c] = _mm256_fmadd_ps(a, b, sums[c]);
-    __asm__ volatile("" : "+x"(a));
-  }
-  float total = 0;
-  for (const auto& sum : sums) total += sum[0];
-  return total;
-}
-
-// The widest instruction that this machine has for products of a type.
-struct BareProducts {
-  float (*run)() = nullptr;  // null: it has none
-  int flops = 0;             // of an instruction
-};
-BareProducts bare_products(DType compute) {
-  if (compute == DType::bf16) {
-    return __builtin_cpu_supports("avx512bf16") ? BareProducts{bf16_products, 64} : BareProducts{};
-  }
-  if (__builtin_cpu_supports("avx512f")) return {f32_products, 32};
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return {narrow_f32_products, 16};
-  return {};
-}
-#endif
-
 }  // namespace
 
 std::vector<float> some_values(std::int64_t count, float scale) {
@@ -186,23 +119,6 @@ std::vector<float> some_values(std::int64_t count, float scale) {
     value = scale * (static_cast<float>(state >> 8) * (1.0F / 8388608.0F) - 1.0F);
   }
   return values;
-}
-
-double instruction_gflops(DType compute, int threads, int runs) {
-#if defined(DARKROOM_BARE_PRODUCTS)
-  const BareProducts products = bare_products(compute);
-  if (products.run == nullptr) return 0;
-  volatile float sink = 0;
-  const double seconds = best_seconds(runs, [&] {
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
-    for (int t = 0; t < threads; ++t) sink = products.run();
-  });
-  const double flops = static_cast<double>(products.flops) * kChains * kRounds;
-  return 1e-9 * flops * threads / seconds;
-#else
-  static_cast<void>(compute), static_cast<void>(threads), static_cast<void>(runs);
-  return 0;
-#endif
 }
 
 double seconds_of(const std::function<void()>& work) {
@@ -223,7 +139,7 @@ double best_seconds(int runs, const std::function<void()>& work) {
 
 Peak measure_peak(Backend& backend, DType compute, int threads, int runs) {
   Peak peak;
-  peak.instructions = instruction_gflops(compute, threads, runs);
+  peak.instructions = bare_product_rate(compute, threads, runs);
   for (const LayerShape& shape : kShapes) {
     ShapeResult result{.name = shape.name, .gflop = shape.gflop()};
     result.ours = result.gflop / our_seconds(backend, compute, shape, runs);

@@ -30,9 +30,6 @@ struct Peak {
   double highest() const { return gemm > conv ? gemm : conv; }
 };
 
-// GFLOP/s of `compute` products (f32 or bf16) between registers; 0 where this machine has no instruction for them.
-double instruction_gflops(engine::DType compute, int threads, int runs);
-
 // The same values each time, between −scale and scale.
 std::vector<float> some_values(std::int64_t count, float scale);
 

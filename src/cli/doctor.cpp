@@ -52,7 +52,8 @@ struct Findings {
   std::vector<std::string> instruction_sets;
   double memory_gb = 0.0;
   double memory_free_gb = 0.0;
-  std::string device;  // "": the worker does not start
+  std::string device;        // "": the worker does not start
+  std::string compute_type;  // the faster one here, which --precision auto takes
   std::size_t models = 0;
   std::vector<std::string> missing;  // what to do something about
 };
@@ -64,6 +65,7 @@ nlohmann::json to_json(const Findings& findings) {
           {"memory_gb", findings.memory_gb},
           {"memory_free_gb", findings.memory_free_gb},
           {"device", findings.device},
+          {"compute_type", findings.compute_type},
           {"models", findings.models},
           {"missing", findings.missing}};
 }
@@ -72,7 +74,11 @@ void print(const Findings& findings) {
   fmt::print("processor     {}, {} cores\n", findings.processor, findings.cores);
   fmt::print("instructions  {}\n", fmt::join(findings.instruction_sets, " "));
   fmt::print("memory        {:.1f} GB, {:.1f} GB free\n", findings.memory_gb, findings.memory_free_gb);
-  fmt::print("device        {}\n", findings.device.empty() ? "none" : findings.device);
+  if (findings.device.empty()) {
+    fmt::print("device        none\n");
+  } else {
+    fmt::print("device        {}, fastest in {}\n", findings.device, findings.compute_type);
+  }
   fmt::print("models        {}\n", findings.models);
   for (const std::string& missing : findings.missing) fmt::print("missing       {}\n", missing);
 }
@@ -94,11 +100,9 @@ class Doctor final : public Command {
                       .memory_gb = gigabytes("MemTotal"),
                       .memory_free_gb = gigabytes("MemAvailable"),
                       .device = {},
+                      .compute_type = {},
                       .models = 0,
                       .missing = {}};
-    if (std::count(findings.instruction_sets.begin(), findings.instruction_sets.end(), "avx512_bf16") == 0) {
-      findings.missing.emplace_back("AVX512-BF16: bfloat16 will be slow; --precision float32 is the better choice");
-    }
     look_at_outputs(*config, findings);
     if (const Result<void> asked = ask_worker(findings); !asked) findings.missing.push_back(asked.error().message);
     if (json_) {
@@ -122,7 +126,10 @@ class Doctor final : public Command {
     Result<WorkerClient> worker = WorkerClient::start(worker_arguments());
     if (!worker) return tl::unexpected(worker.error());
     const Result<Response> response = worker->ask({name_, ListModels{}}, [&](const Event& event) {
-      if (const auto* ready = std::get_if<Ready>(&event.body)) findings.device = ready->device;
+      if (const auto* ready = std::get_if<Ready>(&event.body)) {
+        findings.device = ready->device;
+        findings.compute_type = ready->compute_type;
+      }
       if (const auto* log = std::get_if<Log>(&event.body)) findings.missing.push_back(log->message);
     });
     if (!response) return tl::unexpected(response.error());

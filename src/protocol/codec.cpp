@@ -247,6 +247,7 @@ void fields(Io& io, Of<Ready> auto& ready) {
   io.required("version", ready.version);
   io.required("device", ready.device);
   io.required("pid", ready.pid);
+  io.required("compute_type", ready.compute_type);
 }
 
 template <class Io>

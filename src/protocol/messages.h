@@ -210,6 +210,7 @@ struct Ready {
   std::string version;
   std::string device;
   int pid = 0;
+  std::string compute_type;  // that the precision `auto` means on this machine: "float32" or "bfloat16"
 };
 
 struct Progress {

@@ -104,7 +104,10 @@ Worker::Worker(const Config& config, ModelDirectories::Reach reach, const Worker
 Worker::~Worker() = default;
 
 void Worker::run() {
-  send(Event{"", Ready{.version = DARKROOM_VERSION, .device = engine_.device(), .pid = ::getpid()}});
+  send(Event{"", Ready{.version = DARKROOM_VERSION,
+                       .device = engine_.device(),
+                       .pid = ::getpid(),
+                       .compute_type = engine_.compute_type()}});
   for (const std::string& directory : models_.missing()) {
     send(Event{"", Log{LogLevel::warning, "the models directory " + directory + " does not exist"}});
   }

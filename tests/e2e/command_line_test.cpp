@@ -203,7 +203,7 @@ TEST_F(CommandLine, ModelsAreListedAsATableAndAsJson) {
 TEST_F(CommandLine, TheDoctorSaysWhatIsThereAndWhatIsMissing) {
   const Outcome done = run({"doctor", "--models", root_ / "nowhere"});
   EXPECT_EQ(done.status.code, 0);
-  EXPECT_THAT(done.output, HasSubstr("device        cpu"));
+  EXPECT_THAT(done.output, HasSubstr("device        cpu, fastest in "));
   EXPECT_THAT(done.output, HasSubstr("nowhere does not exist"));
   EXPECT_TRUE(nlohmann::json::accept(run({"doctor", "--json", "--models", root_ / "models"}).output));
 }

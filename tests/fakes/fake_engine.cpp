@@ -161,4 +161,6 @@ std::uint64_t Engine::predict_bytes(const GenerationSpec& spec) const {
 
 std::string Engine::device() const { return state_->options.device; }
 
+std::string Engine::compute_type() const { return "float32"; }
+
 }  // namespace darkroom::engine

@@ -53,7 +53,7 @@ class RogueWorker {
   RogueWorker& operator=(const RogueWorker&) = delete;
 
   void serve() {
-    send(encode(Event{"", Ready{.version = "0", .device = "rogue", .pid = ::getpid()}}));
+    send(encode(Event{"", Ready{.version = "0", .device = "rogue", .pid = ::getpid(), .compute_type = "float32"}}));
     LineReader reader(STDIN_FILENO, kMaxLine);
     while (true) {
       reader.read_some();

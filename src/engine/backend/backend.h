@@ -133,8 +133,12 @@ class Backend {
  public:
   virtual ~Backend() = default;
   virtual std::string_view name() const = 0;  // "cpu", "ref"
-  // Whether pack() takes this compute type and it runs at native speed.
+  // Whether pack() takes this compute type and its products are no slower than float32's.
   virtual bool has_fast(DType compute) const = 0;
+  // The floating type whose products are fastest: bf16 or f32.
+  DType fast_float() const { return has_fast(DType::bf16) ? DType::bf16 : DType::f32; }
+  // That of activations between layers that compute in `compute`, and of sensitive layers between those.
+  DType activation_type(DType compute) const { return compute == DType::i8 ? fast_float() : compute; }
   // Bytes that pack() takes for one number of a weight whose file has it as `file`, without a product added.
   virtual std::size_t weight_bytes(DType file, DType compute) const = 0;
 

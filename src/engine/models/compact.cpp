@@ -58,8 +58,7 @@ std::vector<float> Compact::operator()(std::span<const float> picture, int heigh
 std::uint64_t Compact::bytes_per_pixel(const CompactConfig& config, DType compute) {
   const auto side = static_cast<std::uint64_t>(config.upscale);
   // What a layer takes and gives; the last one's result, as it is, on the host, and in its order there.
-  return 2 * static_cast<std::uint64_t>(config.num_feat) * size_of(activation_type(compute)) +
-         3 * 4 * kColours * side * side;
+  return 2 * static_cast<std::uint64_t>(config.num_feat) * size_of(compute) + 3 * 4 * kColours * side * side;
 }
 
 }  // namespace darkroom::engine

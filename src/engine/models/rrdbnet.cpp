@@ -42,7 +42,7 @@ DenseBlock DenseBlock::load(const Loader& loader, const RrdbnetConfig& config) {
 
 Tensor DenseBlock::operator()(const Tensor& x) const {
   std::int64_t channels = x.channels();
-  const DType type = activation_type(convs.front().weight->packed().compute);
+  const DType type = x.backend().activation_type(convs.front().weight->packed().compute);
   const Tensor joined =
       empty(x.backend(),
             {x.dim(0), x.dim(1), x.dim(2), channels + static_cast<std::int64_t>(convs.size() - 1) * growth}, type);
@@ -105,7 +105,7 @@ Tensor Rrdbnet::forward(Tensor x) const {
 }
 
 std::uint64_t Rrdbnet::bytes_per_pixel(const RrdbnetConfig& config, DType compute) {
-  const std::uint64_t element = size_of(activation_type(compute));
+  const std::uint64_t element = size_of(compute);
   const auto width = static_cast<std::uint64_t>(config.num_feat);
   // Of the body: its input, that of a block, and what a dense block takes and gives, in float32, and the dense block's
   // channels side by side.

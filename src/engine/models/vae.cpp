@@ -45,7 +45,7 @@ Tensor VaeMidBlock::operator()(Tensor x) const {
 }
 
 VaeDecoder::VaeDecoder(Network& network, const WeightSource& source, const VaeConfig& config, DType compute)
-    : stream_(activation_type(compute)) {
+    : stream_(network.backend().activation_type(compute)) {
   const Loader root(network, source, compute);
   const Loader decoder = root / "decoder";
   const auto& widths = config.block_out_channels;
@@ -106,7 +106,7 @@ Tensor VaeDecoder::in_bands(const Tensor& latents, const Banding& banding) const
 }
 
 VaeEncoder::VaeEncoder(Network& network, const WeightSource& source, const VaeConfig& config, DType compute)
-    : stream_(activation_type(compute)) {
+    : stream_(network.backend().activation_type(compute)) {
   const Loader root(network, source, compute);
   const Loader encoder = root / "encoder";
   const auto& widths = config.block_out_channels;

@@ -14,8 +14,8 @@ std::shared_ptr<Vector> load_bias(const Loader& loader, std::int64_t out, bool h
 
 const Tensor* values_of(const std::shared_ptr<Vector>& vector) { return vector ? &vector->values() : nullptr; }
 
-DType type_of(const Matrix& weight, std::optional<DType> out) {
-  return out.value_or(activation_type(weight.packed().compute));
+DType type_of(const Network& network, const Matrix& weight, std::optional<DType> out) {
+  return out.value_or(network.backend().activation_type(weight.packed().compute));
 }
 
 }  // namespace
@@ -56,7 +56,7 @@ Tensor Linear::operator()(const Tensor& x, const LinearCall& call) const {
                                          .residual = call.residual,
                                          .activation = call.activation,
                                          .scale = call.scale,
-                                         .out = type_of(*weight, call.out)}));
+                                         .out = type_of(*network, *weight, call.out)}));
 }
 
 void Linear::add_into(const Tensor& x, float scale, const Tensor& sum) const {
@@ -92,7 +92,7 @@ Conv2dOptions Conv2d::options(const Conv2dCall& call) const {
           .padding = padding,
           .wrap_x = network->wrap.x,
           .wrap_y = network->wrap.y,
-          .out = type_of(*weight, call.out)};
+          .out = type_of(*network, *weight, call.out)};
 }
 
 Tensor Conv2d::operator()(const Tensor& x, const Conv2dCall& call) const {
@@ -135,7 +135,7 @@ Tensor Upsample2D::operator()(const Tensor& x, std::int64_t height, std::int64_t
                         .padding = {1, 1, 1, 1},
                         .wrap_x = network->wrap.x,
                         .wrap_y = network->wrap.y,
-                        .out = type_of(*doubled, out)};
+                        .out = type_of(*network, *doubled, out)};
   const std::int64_t channels = x.channels();
   network->count(static_cast<std::uint64_t>(2 * 9 * x.dim(0) * height * width * channels * channels));
   if (height == 2 * x.dim(1) && width == 2 * x.dim(2)) {
@@ -151,7 +151,7 @@ GroupNorm GroupNorm::load(const Loader& loader, std::int64_t channels, int group
           .network = &loader.network(),
           .groups = groups,
           .epsilon = epsilon,
-          .out = activation_type(loader.compute())};
+          .out = loader.activation_type()};
 }
 
 Tensor GroupNorm::operator()(const Tensor& x, const GroupNormCall& call) const {
@@ -181,7 +181,7 @@ LayerNorm LayerNorm::load(const Loader& loader, std::int64_t channels, float eps
           .bias = loader.vector({{loader.full_name("bias"), {channels}}}),
           .network = &loader.network(),
           .epsilon = epsilon,
-          .out = activation_type(loader.compute())};
+          .out = loader.activation_type()};
 }
 
 Tensor LayerNorm::operator()(const Tensor& x, std::optional<DType> type) const {

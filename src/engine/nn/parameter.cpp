@@ -120,7 +120,7 @@ Loader Loader::operator/(std::string_view name) const {
 
 Loader Loader::sensitive() const {
   Loader other = *this;
-  if (compute_ == DType::i8) other.compute_ = DType::bf16;
+  other.compute_ = activation_type();
   return other;
 }
 

@@ -124,6 +124,7 @@ class Loader {
   Loader sensitive() const;
 
   DType compute() const { return compute_; }
+  DType activation_type() const { return network_->backend().activation_type(compute_); }
   Network& network() const { return *network_; }
   bool has(std::string_view name) const { return source_->contains(full_name(name)); }
   std::string full_name(std::string_view name) const {
@@ -142,8 +143,5 @@ class Loader {
   DType compute_;
   std::string path_;
 };
-
-// The type of activations between layers that compute in `compute`.
-inline DType activation_type(DType compute) { return compute == DType::f32 ? DType::f32 : DType::bf16; }
 
 }  // namespace darkroom::engine

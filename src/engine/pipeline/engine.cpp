@@ -50,7 +50,7 @@ struct Engine::State {
       case Precision::automatic:
         break;
     }
-    return backend->has_fast(DType::bf16) ? DType::bf16 : DType::f32;
+    return backend->fast_float();
   }
 
   ComputeTypes compute_types(Precision model, Precision vae) const {
@@ -62,8 +62,8 @@ struct Engine::State {
 
   // What a model takes once it is laid out. adapted: a LoRA may touch any of it.
   std::uint64_t laid_out_bytes(const ModelSummary& model, DType type, bool adapted = false) const {
-    // int8 is for the inner layers; the rest is bfloat16.
-    const DType compute = type == DType::i8 ? DType::bf16 : type;
+    // int8 is for the inner layers; that they are less than this is left to spare.
+    const DType compute = backend->activation_type(type);
     std::uint64_t bytes = 0;
     for (const auto& [file, file_bytes] : model.dtypes) {
       const std::size_t one = adapted ? size_of(compute) : backend->weight_bytes(file, compute);
@@ -318,6 +318,8 @@ std::uint64_t Engine::predict_bytes(const GenerationSpec& spec) const {
 }
 
 std::string Engine::device() const { return std::string(state_->backend->name()); }
+
+std::string Engine::compute_type() const { return std::string(to_string(state_->backend->fast_float())); }
 
 bool can_share_passes(const GenerationSpec& a, const GenerationSpec& b) {
   // Second passes and ControlNets would be worked on alone, one behind the other: better as jobs of their own.

@@ -131,6 +131,8 @@ class Engine {
   // are the picture's.
   std::uint64_t predict_bytes(const GenerationSpec& spec) const;
   std::string device() const;
+  // What Precision::automatic means on this machine: "float32" or "bfloat16".
+  std::string compute_type() const;
 
  private:
   struct State;

@@ -29,7 +29,7 @@ struct Upscaler final : LaidOutModel {
 };
 
 // What an upscaler computes in beside a model in `types`: int8 is not for it.
-inline DType upscaler_type(const ComputeTypes& types) { return types.model == DType::f32 ? DType::f32 : DType::bf16; }
+inline DType upscaler_type(const ComputeTypes& types) { return types.model == DType::i8 ? types.text : types.model; }
 
 struct UpscaleOptions {
   int tile = 0;  // side of a tile of what the network gets, pixels; 0: 512, or less where memory demands it

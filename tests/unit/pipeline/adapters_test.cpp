@@ -148,7 +148,7 @@ TEST_F(AdaptersTest, LayingOutAgainIsTheSameAsLoadingTheMergedWeights) {
   const std::unique_ptr<Backend> cpu = make_cpu_backend({.threads = 2, .instruction_set = ""});
   const std::string path = lora("a", {"unet.attn.to_q", "unet.conv_out"});
   for (const DType compute : {DType::f32, DType::bf16, DType::i8}) {
-    if (!cpu->has_fast(compute)) continue;
+    if (compute == DType::i8 && !cpu->has_fast(compute)) continue;
     Model worn(*cpu, compute);
     worn.wear({{path, 0.75F, 0.75F}});
     const LayerNames names({{AdapterTarget::unet, Model::base_unet()}});

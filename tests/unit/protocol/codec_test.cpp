@@ -74,7 +74,7 @@ std::vector<Response> one_of_each_response() {
 }
 
 std::vector<Event> one_of_each_event() {
-  return {{"", Ready{"0.1", "cpu", 7}},
+  return {{"", Ready{"0.1", "cpu", 7, "float32"}},
           {"r", Progress{.stage = "denoise", .step = 1, .steps = 2, .seconds_left = 0.5}},
           {"", Log{LogLevel::warning, "watch out"}}};
 }

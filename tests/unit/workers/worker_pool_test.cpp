@@ -70,7 +70,7 @@ class WorkerPoolTest : public testing::Test {
     pool_->tick(now_);
   }
   void arrive(WorkerArrival what, std::size_t worker = 0) { pool_->receive({worker, std::move(what)}, now_); }
-  void get_ready(std::size_t worker = 0) { arrive(WorkerMessage(Event{"", Ready{"1", "cpu", 42}}), worker); }
+  void get_ready(std::size_t worker = 0) { arrive(WorkerMessage(Event{"", Ready{"1", "cpu", 42, "float32"}}), worker); }
   void respond(const std::string& id, ResponseData data = Generated{}, std::optional<Error> error = std::nullopt) {
     Response response{.request_id = id, .data = std::move(data)};
     if (error) response.refusal = Refusal{*error, {}};

@@ -18,6 +18,10 @@ struct CpuOptions {
 // Throws Failure{invalid_argument} for an instruction set that the machine or the build lacks.
 std::unique_ptr<Backend> make_cpu_backend(const CpuOptions& options = {});
 
+// GFLOP/s of `compute` products (f32 or bf16) between registers on so many threads, by this machine's best instruction
+// set: the best of `runs` runs of a fraction of a second. 0 without an instruction for them.
+double bare_product_rate(DType compute, int threads, int runs);
+
 // Those compiled in that this machine can run, the best first: "avx512bf16", "avx512", "avx2", "baseline".
 std::vector<std::string> available_instruction_sets();
 

@@ -151,6 +151,9 @@ struct Kernels {
   bool native_bf16;  // has an instruction for bfloat16 products
   bool native_int8;  // has one for bytes; without it gemm takes no int8
   bool widens;       // has one from float16; without it all panels lie as computed
+  // `rounds` of products of f32 or bf16 between registers on the calling thread; returns how many operations they are,
+  // 0 without an instruction for them.
+  std::int64_t (*bare_products)(Type, std::int64_t rounds);
   std::int64_t (*packed_bytes)(const PackArgs&);
   void (*pack)(const PackArgs&);
   // Rows of x, as gemm takes them for int8, lie one behind the other.
