@@ -81,11 +81,12 @@ void run_lora(bench::LoadedCheckpoint& model, const std::string& checkpoint, int
       bench::measure_lora_switch({AdapterTarget::unet, &model.unet_network, model.files.unet.weights},
                                  checkpoint + ".lora.safetensors", kRank, threads, runs);
   report.line(
-      "LoRA of rank {} on every attention block, {:.0f} MiB, {} parameters: on {:.2f} s, off {:.2f} s; reading it "
-      "{:.2f} s and laying out alone {:.2f} s ({:.2f} times)",
-      kRank, lora.file_mib, lora.parameters, lora.put_on_seconds, lora.take_off_seconds, lora.read_seconds,
-      lora.lay_out_seconds, lora.ratio());
+      "LoRA of rank {} on every attention block, {:.0f} MiB, {} parameters: reading it {:.2f} s and laying out alone "
+      "{:.2f} s; on {:.2f} s ({:.2f} times), another in its place {:.2f} s ({:.2f} times), off {:.2f} s",
+      kRank, lora.file_mib, lora.parameters, lora.read_seconds, lora.lay_out_seconds, lora.put_on_seconds,
+      lora.ratio(lora.put_on_seconds), lora.switch_seconds, lora.ratio(lora.switch_seconds), lora.take_off_seconds);
   report.json["lora"] = {{"on_seconds", lora.put_on_seconds},
+                         {"switch_seconds", lora.switch_seconds},
                          {"off_seconds", lora.take_off_seconds},
                          {"read_seconds", lora.read_seconds},
                          {"lay_out_seconds", lora.lay_out_seconds}};

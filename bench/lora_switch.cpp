@@ -52,7 +52,10 @@ std::set<std::string> write_lora(const WeightSource& unet, const std::filesystem
 LoraSwitch measure_lora_switch(const AdaptedNetwork& unet, const std::filesystem::path& file, int rank, int threads,
                                int runs) {
   const std::set<std::string> touched = write_lora(*unet.base, file, rank);
+  const std::filesystem::path second = file.string() + ".second";
+  std::filesystem::copy_file(file, second, std::filesystem::copy_options::overwrite_existing);
   const std::vector<LoraUse> use{{.model = file.string()}};
+  const std::vector<LoraUse> other{{.model = second.string()}};
   LoraSwitch result;
   result.file_mib = static_cast<double>(std::filesystem::file_size(file)) / (1 << 20);
   const auto lay_out = [&] {
@@ -66,13 +69,16 @@ LoraSwitch measure_lora_switch(const AdaptedNetwork& unet, const std::filesystem
     forget_pages(file);
     best(result.read_seconds, seconds_of([&] { read_through(file); }));
     forget_pages(file);
+    forget_pages(second);
     Adapters adapters;
     best(result.put_on_seconds,
          seconds_of([&] { result.parameters = adapters.wear(networks, use, {.threads = threads}).laid_out; }));
+    best(result.switch_seconds, seconds_of([&] { adapters.wear(networks, other, {.threads = threads}); }));
     best(result.take_off_seconds, seconds_of([&] { adapters.wear(networks, {}, {.threads = threads}); }));
   }
   std::error_code ignored;
   std::filesystem::remove(file, ignored);
+  std::filesystem::remove(second, ignored);
   return result;
 }
 

@@ -1,5 +1,5 @@
-// How long putting a LoRA on a loaded UNet takes, beside what it cannot do without: reading the file and laying out the
-// layers that it touches.
+// How long putting a LoRA on a loaded UNet takes, and another in its place, beside what it cannot do without: reading
+// the file and laying out the layers that it touches.
 #pragma once
 
 #include <cstddef>
@@ -13,11 +13,12 @@ struct LoraSwitch {
   std::size_t parameters = 0;   // laid out again
   double file_mib = 0;          // of the LoRA
   double put_on_seconds = 0;    // open, merge and lay out
+  double switch_seconds = 0;    // the same where another was worn
   double take_off_seconds = 0;  // lay out from the base
   double read_seconds = 0;      // of the LoRA's file alone
   double lay_out_seconds = 0;   // of the same layers, from the base alone
 
-  double ratio() const { return put_on_seconds / (read_seconds + lay_out_seconds); }
+  double ratio(double seconds) const { return seconds / (read_seconds + lay_out_seconds); }
 };
 
 // Writes a LoRA of this rank for every linear layer of every attention block to `file`, and removes it again. Of `runs`

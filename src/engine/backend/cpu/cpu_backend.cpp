@@ -34,19 +34,21 @@ class CpuBuffer final : public Buffer {
 // layer doubles the picture first.
 class CpuWeight final : public PackedWeight {
  public:
-  CpuWeight(const WeightInfo& info, std::size_t kernel_bytes, int kernels, cpu::PanelType panel = {})
+  CpuWeight(SpareBlock& spare, const WeightInfo& info, std::size_t kernel_bytes, int kernels, cpu::PanelType panel = {})
       : PackedWeight(info),
         panel_type(panel),
+        spare_(spare),
         kernel_bytes_(kernel_bytes),
         bytes_(kernel_bytes * static_cast<std::size_t>(kernels)),
-        data_(static_cast<std::byte*>(allocate_pages(bytes_))) {}
-  ~CpuWeight() override { free_pages(data_, bytes_); }
+        data_(static_cast<std::byte*>(spare.take(bytes_))) {}
+  ~CpuWeight() override { spare_.give_back(data_, bytes_); }
 
   std::size_t bytes() const override { return bytes_; }
   std::byte* kernel(int i) const { return data_ + kernel_bytes_ * static_cast<std::size_t>(i); }
   const cpu::PanelType panel_type;
 
  private:
+  SpareBlock& spare_;
   std::size_t kernel_bytes_;
   std::size_t bytes_;
   std::byte* data_;
@@ -249,7 +251,10 @@ class CpuBackend final : public Backend {
   std::shared_ptr<Buffer> allocate(std::size_t bytes) override {
     return std::make_shared<CpuBuffer>(*this, pool_, pool_.take(bytes));
   }
-  void trim() override { pool_.trim(); }
+  void trim() override {
+    pool_.trim();
+    spare_weight_.trim();
+  }
 
   void upload(const void* source, const Tensor& destination) override {
     std::memcpy(destination.data<void>(), source,
@@ -318,7 +323,8 @@ class CpuBackend final : public Backend {
     if (doubled) {
       const std::vector<float> kernels = doubled_kernels(floats.front(), threads_);
       args.taps = 4;
-      auto weight = std::make_shared<CpuWeight>(info, static_cast<std::size_t>(kernels_.packed_bytes(args)), 4);
+      auto weight =
+          std::make_shared<CpuWeight>(spare_weight_, info, static_cast<std::size_t>(kernels_.packed_bytes(args)), 4);
       for (int parity = 0; parity < 4; ++parity) {
         rows.front().data = kernels.data() + static_cast<std::size_t>(parity) * kernels.size() / 4;
         args.packed = weight->kernel(parity);
@@ -326,8 +332,8 @@ class CpuBackend final : public Backend {
       }
       return weight;
     }
-    auto weight =
-        std::make_shared<CpuWeight>(info, static_cast<std::size_t>(kernels_.packed_bytes(args)), 1, panel_type);
+    auto weight = std::make_shared<CpuWeight>(spare_weight_, info,
+                                              static_cast<std::size_t>(kernels_.packed_bytes(args)), 1, panel_type);
     args.packed = weight->kernel(0);
     kernels_.pack(args);
     return weight;
@@ -581,6 +587,7 @@ class CpuBackend final : public Backend {
   std::vector<float> zeros_;
   std::vector<std::uint8_t> quantized_zeros_;  // 128 is zero, and its factor then does not matter
   MemoryPool pool_;
+  SpareBlock spare_weight_;
 };
 
 }  // namespace

@@ -77,4 +77,36 @@ void MemoryPool::trim(std::size_t at_least) {
   for (const auto& [bytes, data] : unused) free_pages(data, bytes);
 }
 
+void* SpareBlock::take(std::size_t bytes) {
+  void* spare = nullptr;
+  std::size_t spare_bytes = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    std::swap(spare, data_);
+    std::swap(spare_bytes, bytes_);
+  }
+  if (spare == nullptr) return allocate_pages(bytes);
+  if (rounded(spare_bytes) == rounded(bytes)) return spare;
+  // Its pages move to where the new block begins.
+  void* wanted = nullptr;
+  try {
+    wanted = allocate_pages(bytes);
+  } catch (const Failure&) {
+    free_pages(spare, spare_bytes);
+    throw;
+  }
+  void* moved = ::mremap(spare, rounded(spare_bytes), rounded(bytes), MREMAP_MAYMOVE | MREMAP_FIXED, wanted);
+  if (moved == MAP_FAILED) free_pages(spare, spare_bytes);
+  return wanted;
+}
+
+void SpareBlock::give_back(void* data, std::size_t bytes) {
+  {
+    const std::lock_guard lock(mutex_);
+    std::swap(data, data_);
+    std::swap(bytes, bytes_);
+  }
+  if (data != nullptr) free_pages(data, bytes);
+}
+
 }  // namespace darkroom::engine

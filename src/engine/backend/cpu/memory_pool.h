@@ -34,4 +34,23 @@ class MemoryPool {
   std::multimap<std::size_t, void*> free_;
 };
 
+// The block that was given back last, for the next one: a layer that is laid out again gets the memory that it had,
+// more of it or less, whose pages the system need not clear.
+class SpareBlock {
+ public:
+  SpareBlock() = default;
+  SpareBlock(const SpareBlock&) = delete;
+  SpareBlock& operator=(const SpareBlock&) = delete;
+  ~SpareBlock() { trim(); }
+
+  void* take(std::size_t bytes);
+  void give_back(void* data, std::size_t bytes);
+  void trim() { give_back(nullptr, 0); }
+
+ private:
+  std::mutex mutex_;
+  void* data_ = nullptr;
+  std::size_t bytes_ = 0;
+};
+
 }  // namespace darkroom::engine
