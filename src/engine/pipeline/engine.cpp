@@ -281,7 +281,11 @@ void Engine::load(ModelRole role, const std::filesystem::path& path, Precision p
   DR_ASSERT(false);
 }
 
-bool Engine::unload(const std::filesystem::path& path) { return state_->cache.forget(path) > 0; }
+bool Engine::unload(const std::filesystem::path& path) {
+  const bool was_loaded = state_->cache.forget(path) > 0;
+  state_->backend->trim();
+  return was_loaded;
+}
 
 std::vector<LoadedModel> Engine::loaded() const {
   std::vector<LoadedModel> loaded;
