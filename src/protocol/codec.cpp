@@ -559,7 +559,7 @@ Result<WorkerMessage> decode_worker_message(std::string_view line) {
       }
       return;
     }
-    const auto known = std::find(kEventTypes.begin(), kEventTypes.end(), type);
+    const auto* const known = std::find(kEventTypes.begin(), kEventTypes.end(), type);
     if (known == kEventTypes.end())
       return in.complain("message_type", fmt::format("is \"{}\", which is no event", type));
     emplace_index(event.body, static_cast<std::size_t>(known - kEventTypes.begin()));

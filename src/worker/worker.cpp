@@ -310,7 +310,7 @@ std::vector<Worker::QueuedJob> Worker::next_jobs() {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return draining_ || !queue_.empty(); });
   std::vector<QueuedJob> jobs;
-  const auto take = [&](std::deque<QueuedJob>::iterator job) {
+  const auto take = [&](const std::deque<QueuedJob>::iterator& job) {
     running_.push_back(std::make_shared<RunningJob>());
     running_.back()->request_id = job->request_id;
     jobs.push_back(std::move(*job));
