@@ -42,7 +42,7 @@ DenseBlock DenseBlock::load(const Loader& loader, const RrdbnetConfig& config) {
 
 Tensor DenseBlock::operator()(const Tensor& x) const {
   std::int64_t channels = x.channels();
-  const DType type = x.backend().activation_type(convs.front().weight->packed().compute);
+  const DType type = convs.front().weight->packed().compute;
   const Tensor joined =
       empty(x.backend(),
             {x.dim(0), x.dim(1), x.dim(2), channels + static_cast<std::int64_t>(convs.size() - 1) * growth}, type);

@@ -164,8 +164,8 @@ TEST(Conv2d, PicturesDoNotDependOnTheirBatchOrTheThreads) {
 
 TEST(Conv2d, SixteenBitsOfAFileGiveTheSameBitsAsTheirFloats) {
   for (const DType type : {DType::f16, DType::bf16}) {
-    for (const std::int64_t channels :
-         {64, 7, 200}) {  // several taps to a piece that is widened; all; several pieces to a tap
+    // Several taps to a piece that is widened; all of them; several pieces to a tap.
+    for (const std::int64_t channels : {64, 7, 200}) {
       SCOPED_TRACE(fmt::format("{} {}", to_string(type), channels));
       const Shape shape{40, channels, 3, 3};
       std::vector<std::uint16_t> narrow;

@@ -95,8 +95,11 @@ void* SpareBlock::take(std::size_t bytes) {
     free_pages(spare, spare_bytes);
     throw;
   }
-  void* moved = ::mremap(spare, rounded(spare_bytes), rounded(bytes), MREMAP_MAYMOVE | MREMAP_FIXED, wanted);
-  if (moved == MAP_FAILED) free_pages(spare, spare_bytes);
+  if (::mremap(spare, rounded(spare_bytes), rounded(bytes), MREMAP_MAYMOVE | MREMAP_FIXED, wanted) == MAP_FAILED) {
+    free_pages(spare, spare_bytes);
+    // The system may already have taken away what was at `wanted`, so that is nobody's to use or to free.
+    throw_failure(ErrorCode::out_of_memory, "cannot allocate {} bytes", bytes);
+  }
   return wanted;
 }
 
