@@ -76,17 +76,26 @@ void optional_image(JsonWriter& out, std::string_view key, const std::optional<I
   if (source) image(out, key, *source, limits);
 }
 
-void precision(JsonReader& in, std::string_view key, Precision& out, const Context& context) {
+// A decoder's 8-bit errors are seen: int8 is for the UNet.
+std::string fits_vae(Precision value) {
+  return value == Precision::int8 ? R"(is "int8", must be auto, float32 or bfloat16)" : "";
+}
+
+template <class... Checks>
+void precision(JsonReader& in, std::string_view key, Precision& out, const Context& context, const Checks&... checks) {
   const json* value = in.take(key);
   if (value != nullptr && *value == "float16") {
     out = Precision::bfloat16;
     context.warnings->push_back(fmt::format("precision.{}: this device has no float16; computing in bfloat16", key));
     return;
   }
-  in.field(key, out);
+  in.field(key, out, checks...);
 }
 
-void precision(JsonWriter& out, std::string_view key, Precision value, const Context&) { out.field(key, value); }
+template <class... Checks>
+void precision(JsonWriter& out, std::string_view key, Precision value, const Context&, const Checks&...) {
+  out.field(key, value);
+}
 
 // −1 asks for a random one.
 void seed(JsonReader& in, std::uint64_t& out) {
@@ -332,7 +341,7 @@ void generation_fields(Io& io, auto& spec, auto& job, const Context& context) {
 
   io.object("precision", [&](Io& in) {
     precision(in, "dtype", spec.precision, context);
-    precision(in, "vae_dtype", spec.vae_precision, context);
+    precision(in, "vae_dtype", spec.vae_precision, context, fits_vae);
     in.field("vae_tile", spec.vae_tile, between(0, limits.max_side), zero_or_at_least(kMinVaeTile));
     // What these save is saved in every case: weights lie in main memory, attention is computed in tiles, and
     // pictures are decoded one at a time.

@@ -162,6 +162,8 @@ TEST(DecodeGeneration, FieldsThatNeedEachOtherAreCheckedTogether) {
   EXPECT_THAT(complaints_about(with("/refiner/switch_at", 0.8)), ElementsAre("/refiner: needs models.refiner"));
   EXPECT_THAT(complaints_about(with("/precision/vae_tile", 15)),
               ElementsAre("/precision/vae_tile: is 15, must be 0 or at least 16"));
+  EXPECT_THAT(complaints_about(with("/precision/vae_dtype", "int8")),
+              ElementsAre("/precision/vae_dtype: is \"int8\", must be auto, float32 or bfloat16"));
   EXPECT_THAT(complaints_about(with("/output/upscale/factor", 2)), ElementsAre("/output/upscale/method: is required"));
   EXPECT_THAT(
       complaints_about(with("/controlnet", {{"conditioning_scale", 1}})),
