@@ -339,6 +339,8 @@ TEST_F(WorkerTest, ASignalFinishesTheStepAnswersEverythingAndEnds) {
   generate("a", "slow", {{"num_inference_steps", 150}});
   generate("b", "x");
   wait_until_running("a");
+  send("status_request", "s");  // answered once all lines before it have been read: the signal must not overtake them
+  EXPECT_EQ(response_to("s")["data"]["queued"], json({"b"}));
   const std::uint64_t one = 1;
   ASSERT_EQ(::write(signals_.get(), &one, sizeof one), static_cast<ssize_t>(sizeof one));
   EXPECT_EQ(response_to("b")["error_code"], "cancelled");
