@@ -67,7 +67,7 @@ Tensor Unet::operator()(const Tensor& latents, const TimeRows& time, std::span<c
       skips.pop_back();
       if (call.freeu != nullptr) apply_freeu(*call.freeu, level, x, skip);
       x = block.resnets[i](std::move(x), &skip, &time);
-      if (!block.attentions.empty()) x = block.attentions[i](x, prompt);
+      if (!block.attentions.empty()) block.attentions[i].transform(x, prompt);
     }
     if (block.upsampler) x = (*block.upsampler)(x, skips.back().dim(1), skips.back().dim(2), DType::f32);
   }

@@ -71,7 +71,9 @@ Tensor ResnetBlock::operator()(Tensor x, const Tensor* skip, const TimeRows* tim
     h = conv1(h);
   }
   h = norm2(h, {.activation = Activation::silu});
-  return conv2(h, {.residual = &residual, .out = out});
+  if (!conv_shortcut) return conv2(h, {.residual = &residual, .out = out});  // x may be a skip connection too
+  conv2.into(h, {.residual = &residual}, residual);
+  return residual;
 }
 
 Attention Attention::load(const Loader& loader, std::int64_t channels, int heads, std::int64_t context_channels,
@@ -92,10 +94,10 @@ Attention Attention::load(const Loader& loader, std::int64_t channels, int heads
   return attention;
 }
 
-Tensor Attention::operator()(const Tensor& x, const Tensor& residual, std::span<const PromptKeys> prompt,
-                             std::int64_t perturbed) const {
+void Attention::add_into(const Tensor& x, const Tensor& sum, std::span<const PromptKeys> prompt,
+                         std::int64_t perturbed) const {
   Network& network = *to_out.network;
-  const std::int64_t width = residual.channels();
+  const std::int64_t width = sum.channels();
   const Tensor q = to_q(x);
   Tensor h;
   if (prompt_index < 0) {
@@ -109,7 +111,7 @@ Tensor Attention::operator()(const Tensor& x, const Tensor& residual, std::span<
     const PromptKeys& keys = prompt[static_cast<std::size_t>(prompt_index)];
     h = attend(network, q, keys.k, keys.v, heads);
   }
-  return to_out(h, {.residual = &residual, .out = DType::f32});
+  to_out.add_into(h, 1.0F, sum);
 }
 
 FeedForward FeedForward::load(const Loader& loader, std::int64_t channels) {
@@ -117,9 +119,7 @@ FeedForward FeedForward::load(const Loader& loader, std::int64_t channels) {
           .out = Linear::load(loader / "net" / 2, 4 * channels, channels)};
 }
 
-Tensor FeedForward::operator()(const Tensor& x, const Tensor& residual) const {
-  return out(proj(x), {.residual = &residual, .out = DType::f32});
-}
+void FeedForward::add_into(const Tensor& x, const Tensor& sum) const { out.add_into(proj(x), 1.0F, sum); }
 
 BasicTransformerBlock BasicTransformerBlock::load(const Loader& loader, std::int64_t channels, int heads,
                                                   std::int64_t context_channels, UnetTables& tables) {
@@ -131,10 +131,11 @@ BasicTransformerBlock BasicTransformerBlock::load(const Loader& loader, std::int
           .ff = FeedForward::load(loader / "ff", channels)};
 }
 
-Tensor BasicTransformerBlock::operator()(Tensor x, std::span<const PromptKeys> prompt, std::int64_t perturbed) const {
-  x = attn1(norm1(x), x, prompt, perturbed);
-  x = attn2(norm2(x), x, prompt);
-  return ff(norm3(x), x);
+void BasicTransformerBlock::transform(const Tensor& x, std::span<const PromptKeys> prompt,
+                                      std::int64_t perturbed) const {
+  attn1.add_into(norm1(x), x, prompt, perturbed);
+  attn2.add_into(norm2(x), x, prompt);
+  ff.add_into(norm3(x), x);
 }
 
 Transformer2D Transformer2D::load(const Loader& loader, std::int64_t channels, int heads, int depth, int groups,
@@ -149,18 +150,18 @@ Transformer2D Transformer2D::load(const Loader& loader, std::int64_t channels, i
   return transformer;
 }
 
-Tensor Transformer2D::operator()(const Tensor& x, std::span<const PromptKeys> prompt, std::int64_t perturbed) const {
+void Transformer2D::transform(const Tensor& x, std::span<const PromptKeys> prompt, std::int64_t perturbed) const {
   Tensor h = proj_in(norm(x), {.out = DType::f32});
   h = h.reshape({x.dim(0), x.dim(1) * x.dim(2), x.channels()});  // [N,H·W,C]
-  for (const BasicTransformerBlock& block : transformer_blocks) h = block(std::move(h), prompt, perturbed);
-  return proj_out(h.reshape(x.shape()), {.residual = &x, .out = DType::f32});
+  for (const BasicTransformerBlock& block : transformer_blocks) block.transform(h, prompt, perturbed);
+  proj_out.add_into(h.reshape(x.shape()), 1.0F, x);
 }
 
 Tensor MidBlock::operator()(Tensor x, const TimeRows& time, std::span<const PromptKeys> prompt,
                             std::int64_t perturbed) const {
   x = resnets[0](std::move(x), nullptr, &time);
   for (std::size_t i = 0; i < attentions.size(); ++i) {
-    x = attentions[i](x, prompt, perturbed);
+    attentions[i].transform(x, prompt, perturbed);
     x = resnets[i + 1](std::move(x), nullptr, &time);
   }
   return x;
@@ -211,7 +212,7 @@ EncoderStates Encoder::operator()(Tensor x, const TimeRows& time, std::span<cons
   for (const DownBlock& block : down_blocks) {
     for (std::size_t i = 0; i < block.resnets.size(); ++i) {
       x = block.resnets[i](std::move(x), nullptr, &time);
-      if (!block.attentions.empty()) x = block.attentions[i](x, prompt);
+      if (!block.attentions.empty()) block.attentions[i].transform(x, prompt);
       skips.push_back(x);
     }
     if (block.downsampler) {

@@ -56,10 +56,10 @@ struct Attention {
 
   static Attention load(const Loader& loader, std::int64_t channels, int heads, std::int64_t context_channels,
                         UnetTables* tables);
-  // x [N,S,C] normalised → residual + attention, f32. In the last `perturbed` rows every token attends to itself alone
-  // (perturbed-attention guidance); self-attention only.
-  Tensor operator()(const Tensor& x, const Tensor& residual, std::span<const PromptKeys> prompt,
-                    std::int64_t perturbed = 0) const;
+  // sum [N,S,C] f32 += attention of x [N,S,C], in place. In the last `perturbed` rows every token attends to itself
+  // alone (perturbed-attention guidance); self-attention only.
+  void add_into(const Tensor& x, const Tensor& sum, std::span<const PromptKeys> prompt,
+                std::int64_t perturbed = 0) const;
 };
 
 struct FeedForward {
@@ -67,7 +67,7 @@ struct FeedForward {
   Linear out;   // net.2
 
   static FeedForward load(const Loader& loader, std::int64_t channels);
-  Tensor operator()(const Tensor& x, const Tensor& residual) const;
+  void add_into(const Tensor& x, const Tensor& sum) const;  // sum [N,S,C] f32 += the result, in place
 };
 
 struct BasicTransformerBlock {
@@ -80,8 +80,8 @@ struct BasicTransformerBlock {
 
   static BasicTransformerBlock load(const Loader& loader, std::int64_t channels, int heads,
                                     std::int64_t context_channels, UnetTables& tables);
-  // [N,S,C] f32
-  Tensor operator()(Tensor x, std::span<const PromptKeys> prompt, std::int64_t perturbed) const;
+  // x [N,S,C] f32 becomes the result, in place.
+  void transform(const Tensor& x, std::span<const PromptKeys> prompt, std::int64_t perturbed) const;
 };
 
 struct Transformer2D {
@@ -92,8 +92,8 @@ struct Transformer2D {
 
   static Transformer2D load(const Loader& loader, std::int64_t channels, int heads, int depth, int groups,
                             std::int64_t context_channels, UnetTables& tables);
-  // [N,H,W,C] f32. perturbed: the last rows whose self-attention sees each token alone.
-  Tensor operator()(const Tensor& x, std::span<const PromptKeys> prompt, std::int64_t perturbed = 0) const;
+  // x [N,H,W,C] f32 becomes the result, in place. perturbed: the last rows whose self-attention sees each token alone.
+  void transform(const Tensor& x, std::span<const PromptKeys> prompt, std::int64_t perturbed = 0) const;
 };
 
 struct DownBlock {

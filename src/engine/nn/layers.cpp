@@ -137,11 +137,15 @@ Tensor Upsample2D::operator()(const Tensor& x, std::int64_t height, std::int64_t
                         .wrap_y = network->wrap.y,
                         .out = type_of(*network, *doubled, out)};
   const std::int64_t channels = x.channels();
-  network->count(static_cast<std::uint64_t>(2 * 9 * x.dim(0) * height * width * channels * channels));
+  const auto count = [&](int taps) {
+    network->count(static_cast<std::uint64_t>(2 * taps * x.dim(0) * height * width * channels * channels));
+  };
   if (height == 2 * x.dim(1) && width == 2 * x.dim(2)) {
+    count(4);
     return network->watch(*doubled, conv2d(x, doubled->packed(), options));
   }
   DR_ASSERT(plain != nullptr);
+  count(9);
   return network->watch(*plain, conv2d(upsample_nearest2x(x, height, width), plain->packed(), options));
 }
 
