@@ -196,6 +196,23 @@ TEST(Conv2d, SixteenBitsOfAFileGiveTheSameBitsAsTheirFloats) {
   }
 }
 
+// The residual stream is added to where it lies: the same bits as beside it.
+TEST(Conv2d, AddsInPlaceWhatItAddsElsewhere) {
+  const RandomWeight weight({70, 64, 3, 3}, 1);
+  for (const std::string& set : available_instruction_sets()) {
+    const auto backend = make_cpu_backend({.threads = 2, .instruction_set = set});
+    for (const DType type : {kF32, DType::bf16}) {
+      const Tensor x = from_host(*backend, random_normal({9, 11, 64}, 2), {1, 9, 11, 64}, type);
+      const Tensor sum = from_host(*backend, random_normal({9, 11, 70}, 3), {1, 9, 11, 70}, type);
+      const auto packed = weight.pack(*backend, WeightUse::conv2d, type);
+      const Conv2dOptions options{.residual = &sum, .padding = {1, 1, 1, 1}, .out = type};
+      const std::vector<float> beside = to_host(conv2d(x, *packed, options));
+      conv2d_into(x, *packed, options, sum);
+      EXPECT_EQ(to_host(sum), beside) << set;
+    }
+  }
+}
+
 TEST(Conv2d, WritesIntoARangeOfChannelsAndNowhereElse) {
   const RandomWeight weight({33, 64, 3, 3}, 1);
   for (const DType type : {kF32, DType::bf16}) {

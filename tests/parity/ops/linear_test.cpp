@@ -41,6 +41,23 @@ TEST_P(LinearParity, AgreesWithReference) {
   });
 }
 
+// The residual stream is added to where it lies: the same bits as beside it.
+TEST(Linear, AddsInPlaceWhatItAddsElsewhere) {
+  const RandomWeight weight({200, 640}, 1);
+  for (const std::string& set : available_instruction_sets()) {
+    const auto backend = make_cpu_backend({.threads = 2, .instruction_set = set});
+    for (const DType type : {DType::f32, DType::bf16}) {
+      const Tensor x = from_host(*backend, random_normal({77, 640}, 2), {77, 640}, type);
+      const Tensor sum = from_host(*backend, random_normal({77, 200}, 3), {77, 200}, DType::f32);
+      const auto packed = weight.pack(*backend, WeightUse::linear, type);
+      const LinearOptions options{.residual = &sum, .out = DType::f32};
+      const std::vector<float> beside = to_host(linear(x, *packed, options));
+      linear_into(x, *packed, options, sum);
+      EXPECT_EQ(to_host(sum), beside) << set;
+    }
+  }
+}
+
 constexpr DType kF32 = DType::f32;
 constexpr DType kBf16 = DType::bf16;
 
