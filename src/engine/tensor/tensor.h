@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "engine/tensor/dtype.h"
 
@@ -109,17 +110,19 @@ struct HostTensor {
   std::size_t bytes() const { return static_cast<std::size_t>(elements()) * size_of(dtype); }
 };
 
-// A product of two small matrices, float32, dense.
+// scale·left·right: two small matrices as they lie in their file. Of both, all dimensions behind the first are columns.
 struct LowRankProduct {
-  std::shared_ptr<const float[]> left;   // [rows, depth]
-  std::shared_ptr<const float[]> right;  // [depth, columns]
-  std::int64_t depth = 0;                // 0: no product
+  HostTensor left;   // [rows, depth]
+  HostTensor right;  // [depth, columns]
+  float scale = 1.0F;
+
+  std::int64_t depth() const { return right.shape[0]; }
 };
 
-// tensor + left·right, not added up yet. The tensor's rows are its first dimension, its columns all others.
+// tensor + Σ products, not added up yet. The tensor's rows are its first dimension, its columns all others.
 struct TensorSum {
   HostTensor tensor;
-  LowRankProduct product;
+  std::vector<LowRankProduct> products;
 };
 
 // Takes the pages of a mapped tensor out of this process's memory; reading them brings them back from the file. Does

@@ -1,6 +1,8 @@
 #include "engine/weights/lora_matrix.h"
 
 #include <algorithm>
+#include <utility>
+#include <vector>
 
 #include <omp.h>
 
@@ -146,7 +148,13 @@ FloatMatrix product(const FloatMatrix& a, const FloatMatrix& b, int threads) {
 
 FloatMatrix add_up(const TensorSum& sum, int threads) {
   const HostTensor& base = sum.tensor;
-  const LowRankProduct& product = sum.product;
+  // left, scaled, and right
+  std::vector<std::pair<FloatMatrix, FloatMatrix>> products;
+  for (const LowRankProduct& product : sum.products) {
+    FloatMatrix left = read_matrix(product.left);
+    for (float& value : left.values()) value *= product.scale;
+    products.emplace_back(std::move(left), read_matrix(product.right));
+  }
   const std::int64_t rows = base.shape.rank() == 0 ? 1 : base.shape[0];
   FloatMatrix out(rows, base.elements() / std::max<std::int64_t>(rows, 1));
   const AddRows add_rows = choose_add_rows();
@@ -154,9 +162,9 @@ FloatMatrix add_up(const TensorSum& sum, int threads) {
   for_chunks(out, threads, [&](std::int64_t first, std::int64_t count) {
     to_float(base.dtype, base.data + static_cast<std::size_t>(first) * row_bytes, out.row(first),
              static_cast<std::size_t>(count * out.columns()));
-    if (product.depth == 0) return;
-    add_rows({product.left.get() + first * product.depth, product.right.get(), out.row(first), count, product.depth,
-              out.columns()});
+    for (const auto& [left, right] : products) {
+      add_rows({left.row(first), right.row(0), out.row(first), count, left.columns(), out.columns()});
+    }
   });
   return out;
 }

@@ -48,7 +48,7 @@ FloatMatrix transposed(const FloatMatrix& matrix);
 void add_product(const FloatMatrix& a, const FloatMatrix& b, FloatMatrix& out, int threads);
 // a·b
 FloatMatrix product(const FloatMatrix& a, const FloatMatrix& b, int threads);
-// tensor + left·right
+// tensor + Σ products
 FloatMatrix add_up(const TensorSum& sum, int threads);
 // Runs work(row) for every row of a matrix, side by side.
 void for_rows(const FloatMatrix& matrix, int threads, const std::function<void(std::int64_t)>& work);

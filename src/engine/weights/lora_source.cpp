@@ -8,58 +8,6 @@
 namespace darkroom::engine {
 namespace {
 
-// Σ strength·scale·up·down of several layers, as one product: the up matrices side by side, the down ones stacked.
-class JoinedProducts {
- public:
-  JoinedProducts(std::int64_t rows, std::int64_t columns) : rows_(rows), columns_(columns) {}
-
-  void add(const AdapterLayer& layer, float strength) {
-    factors_.push_back({&std::get<Factor>(layer.change), strength * layer.scale});
-    depth_ += factors_.back().factor->right->shape[0];
-  }
-
-  LowRankProduct product() const {
-    if (depth_ == 0) return {};
-    return {.left = left().memory(), .right = right().memory(), .depth = depth_};
-  }
-
- private:
-  FloatMatrix left() const {
-    FloatMatrix joined(rows_, depth_);
-    std::int64_t begin = 0;
-    for (const Scaled& scaled : factors_) {
-      const FloatMatrix one = read_matrix(scaled.factor->left);
-      for (std::int64_t row = 0; row < rows_; ++row) {
-        const float* from = one.row(row);
-        std::transform(from, from + one.columns(), joined.row(row) + begin,
-                       [&](float value) { return scaled.scale * value; });
-      }
-      begin += one.columns();
-    }
-    return joined;
-  }
-
-  FloatMatrix right() const {
-    FloatMatrix joined(depth_, columns_);
-    std::int64_t begin = 0;
-    for (const Scaled& scaled : factors_) {
-      const HostTensor& tensor = *scaled.factor->right;
-      to_float(tensor.dtype, tensor.data, joined.row(begin), static_cast<std::size_t>(tensor.elements()));
-      begin += tensor.shape[0];
-    }
-    return joined;
-  }
-
-  struct Scaled {
-    const Factor* factor;
-    float scale;
-  };
-  std::int64_t rows_;
-  std::int64_t columns_;
-  std::int64_t depth_ = 0;
-  std::vector<Scaled> factors_;
-};
-
 HostTensor as_tensor(const FloatMatrix& values, const HostTensor& base) {
   HostTensor tensor = base;
   tensor.dtype = DType::f32;
@@ -113,20 +61,19 @@ void AdaptedSource::add_weight(const Step& step, FloatMatrix& weight) const {
 std::optional<TensorSum> AdaptedSource::find_sum(std::string_view name) const {
   std::optional<HostTensor> base = base_->find(name);
   if (!base) return std::nullopt;
-  const std::vector<Step> steps = this->steps(name);
-  const std::int64_t rows = steps.empty() ? 0 : base->shape[0];
-  JoinedProducts products(rows, rows > 0 ? base->elements() / rows : 0);
+  std::vector<LowRankProduct> products;
   std::vector<Step> others;
-  for (const Step& step : steps) {
+  for (const Step& step : steps(name)) {
     const AdapterLayer& layer = *step.change->layer;
     if (!name.ends_with(".bias") && is_plain_product(layer) && layer.places.size() == 1) {
-      products.add(layer, step.strength);
+      const auto& factor = std::get<Factor>(layer.change);
+      products.push_back({.left = factor.left, .right = *factor.right, .scale = step.strength * layer.scale});
     } else {
       others.push_back(step);
     }
   }
   if (!others.empty()) base = with_changes(*base, name, others);
-  return TensorSum{*std::move(base), products.product()};
+  return TensorSum{*std::move(base), std::move(products)};
 }
 
 // base plus changes that are not plain products.
@@ -149,7 +96,7 @@ HostTensor AdaptedSource::with_changes(const HostTensor& base, std::string_view 
 std::optional<HostTensor> AdaptedSource::find(std::string_view name) const {
   std::optional<TensorSum> found = find_sum(name);
   if (!found) return std::nullopt;
-  if (found->product.depth == 0) return found->tensor;
+  if (found->products.empty()) return found->tensor;
   return as_tensor(add_up(*found, threads_), found->tensor);
 }
 

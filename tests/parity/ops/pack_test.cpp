@@ -1,33 +1,94 @@
 // Weights that get a product of small matrices added while they are laid out: the same as those that had it before.
+#include <array>
+#include <cstring>
+
 #include "tests/parity/ops/parity.h"
 
 namespace darkroom::engine {
 namespace {
 
-// Parts of one weight, each with a product of its own depth; none where that is 0.
+// Random numbers as a file of some type has them.
+class FileNumbers {
+ public:
+  FileNumbers(DType type, const Shape& shape, unsigned seed, float deviation)
+      : type_(type), shape_(shape), bytes_(static_cast<std::size_t>(shape.elements()) * size_of(type)) {
+    const std::vector<float> values = random_normal(shape, seed, deviation);
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      switch (type) {
+        case DType::f64:
+          set(i, static_cast<double>(values[i]));
+          break;
+        case DType::f16:
+          set(i, float_to_f16(values[i]));
+          break;
+        case DType::bf16:
+          set(i, float_to_bf16(values[i]));
+          break;
+        case DType::f8_e4m3:  // any finite bytes do
+          set(i, static_cast<std::uint8_t>(float_to_f16(values[i]) >> 8U & 0xBFU));
+          break;
+        default:
+          set(i, values[i]);
+      }
+    }
+  }
+
+  HostTensor tensor() const {
+    return {.name = "numbers", .dtype = type_, .shape = shape_, .data = bytes_.data(), .owner = nullptr};
+  }
+  std::vector<float> floats() const {
+    std::vector<float> values(static_cast<std::size_t>(shape_.elements()));
+    to_float(type_, bytes_.data(), values.data(), values.size());
+    return values;
+  }
+
+ private:
+  template <class T>
+  void set(std::size_t i, T value) {
+    std::memcpy(bytes_.data() + i * sizeof value, &value, sizeof value);
+  }
+
+  DType type_;
+  Shape shape_;
+  std::vector<std::byte> bytes_;
+};
+
+// A part's rows, and the depths of the products that it gets.
+struct PartShape {
+  std::int64_t rows = 0;
+  std::vector<std::int64_t> depths;
+};
+
+// Parts of one weight, with small matrices in every type that files have.
 class SumWeight {
  public:
-  SumWeight(const Shape& row_shape, std::vector<std::pair<std::int64_t, std::int64_t>> rows_and_depths) {
+  SumWeight(const Shape& row_shape, const std::vector<PartShape>& parts) {
+    constexpr std::array kTypes{DType::f16, DType::f32, DType::bf16, DType::f8_e4m3, DType::f64};
     unsigned seed = 1;
-    for (const auto& [rows, depth] : rows_and_depths) {
-      Shape shape =
+    for (const auto& [rows, depths] : parts) {
+      const Shape shape =
           row_shape.rank() == 1 ? Shape{rows, row_shape[0]} : Shape{rows, row_shape[0], row_shape[1], row_shape[2]};
       const std::int64_t columns = shape.elements() / rows;
       const float deviation = 1.0F / std::sqrt(static_cast<float>(columns));
-      Part& part = parts_.emplace_back();
-      part.shape = shape;
-      part.values = random_normal(shape, seed++, deviation);
-      part.depth = depth;
-      part.left = random_normal({rows, std::max<std::int64_t>(depth, 1)}, seed++);
-      part.right = random_normal({std::max<std::int64_t>(depth, 1), columns}, seed++, deviation);
+      Part& part = parts_.emplace_back(Part{shape, random_normal(shape, seed++, deviation), {}});
+      for (const std::int64_t depth : depths) {
+        const DType left = kTypes[seed % kTypes.size()];
+        const DType right = kTypes[(seed + 1) % kTypes.size()];
+        part.products.push_back({FileNumbers(left, {rows, depth}, seed, 1.0F),
+                                 FileNumbers(right, {depth, columns}, seed + 1, deviation),
+                                 0.5F * static_cast<float>(seed)});
+        seed += 3;
+      }
     }
   }
 
   std::shared_ptr<const PackedWeight> pack(Backend& backend, WeightUse use, DType compute) const {
     PackRequest request{.use = use, .compute = compute, .parts = {}};
     for (const Part& part : parts_) {
-      const LowRankProduct product{shared(part.left), shared(part.right), part.depth};
-      request.parts.push_back({tensor(part, part.values), part.depth > 0 ? product : LowRankProduct{}});
+      TensorSum& sum = request.parts.emplace_back(TensorSum{tensor(part, part.values), {}});
+      for (const Product& product : part.products) {
+        sum.products.push_back({product.left.tensor(), product.right.tensor(), product.scale});
+      }
     }
     return backend.pack(request);
   }
@@ -37,29 +98,34 @@ class SumWeight {
     std::vector<std::vector<float>> sums;
     PackRequest request{.use = use, .compute = compute, .parts = {}};
     for (const Part& part : parts_) {
-      const std::int64_t columns = part.shape.elements() / part.shape[0];
-      std::vector<float>& sum = sums.emplace_back(part.values);
-      for (std::int64_t i = 0; i < part.shape.elements(); ++i) {
-        double added = 0;
-        for (std::int64_t d = 0; d < part.depth; ++d) {
-          added += static_cast<double>(part.left[static_cast<std::size_t>(i / columns * part.depth + d)]) *
-                   part.right[static_cast<std::size_t>(d * columns + i % columns)];
-        }
-        sum[static_cast<std::size_t>(i)] += static_cast<float>(added);
-      }
-      request.parts.push_back({tensor(part, sum), {}});
+      std::vector<double> sum(part.values.begin(), part.values.end());
+      for (const Product& product : part.products) add(product, part.shape, sum);
+      request.parts.push_back({tensor(part, sums.emplace_back(sum.begin(), sum.end())), {}});
     }
     return backend.pack(request);
   }
 
  private:
+  struct Product {
+    FileNumbers left, right;
+    float scale;
+  };
   struct Part {
     Shape shape;
-    std::vector<float> values, left, right;
-    std::int64_t depth = 0;
+    std::vector<float> values;
+    std::vector<Product> products;
   };
-  static std::shared_ptr<const float[]> shared(const std::vector<float>& values) {
-    return {std::shared_ptr<const float[]>(), values.data()};
+  static void add(const Product& product, const Shape& shape, std::vector<double>& sum) {
+    const std::vector<float> left = product.left.floats();
+    const std::vector<float> right = product.right.floats();
+    const auto rows = static_cast<std::size_t>(shape[0]);
+    const std::size_t depth = left.size() / rows;
+    const std::size_t columns = sum.size() / rows;
+    for (std::size_t i = 0; i < sum.size(); ++i) {
+      for (std::size_t d = 0; d < depth; ++d) {
+        sum[i] += static_cast<double>(product.scale) * left[i / columns * depth + d] * right[d * columns + i % columns];
+      }
+    }
   }
   static HostTensor tensor(const Part& part, const std::vector<float>& values) {
     return {.name = "part",
@@ -91,12 +157,12 @@ void expect_sums(const SumWeight& weight, WeightUse use, const Op& op) {
 }
 
 TEST(Pack, AddsTheProductsOfItsParts) {
-  for (const auto& [columns, parts] :
-       {std::pair<std::int64_t, std::vector<std::pair<std::int64_t, std::int64_t>>>{640, {{64, 16}}},
-        {640, {{32, 4}, {32, 0}, {32, 40}}},
-        {2048, {{40, 1}}},
-        {333, {{17, 3}, {3, 0}, {28, 17}}},
-        {5, {{1, 2}}}}) {
+  for (const auto& [columns, parts] : {std::pair<std::int64_t, std::vector<PartShape>>{640, {{64, {16}}}},
+                                       {640, {{32, {4}}, {32, {}}, {32, {40}}}},
+                                       {640, {{64, {16, 16, 5}}, {33, {70, 1, 64, 60}}}},
+                                       {2048, {{40, {1}}}},
+                                       {333, {{17, {3, 2, 1}}, {3, {}}, {28, {17}}}},
+                                       {5, {{1, {2}}}}}) {
     SCOPED_TRACE(fmt::format("{} columns, {} parts", columns, parts.size()));
     const SumWeight weight({columns}, parts);
     expect_sums(weight, WeightUse::linear, [&](Backend& backend, const PackedWeight& packed) {
@@ -106,7 +172,7 @@ TEST(Pack, AddsTheProductsOfItsParts) {
 }
 
 TEST(Pack, AddsThemToValuesAndGates) {
-  const SumWeight weight({100}, {{94, 9}});
+  const SumWeight weight({100}, {{94, {9, 3}}});
   expect_sums(weight, WeightUse::linear_geglu, [&](Backend& backend, const PackedWeight& packed) {
     return linear(from_host(backend, random_normal({9, 100}, 90), {9, 100}), packed, {});
   });
@@ -115,7 +181,7 @@ TEST(Pack, AddsThemToValuesAndGates) {
 TEST(Pack, AddsThemToConvolutions) {
   for (const auto& [channels, outputs] : {std::pair<std::int64_t, std::int64_t>{64, 40}, {7, 3}, {33, 65}}) {
     SCOPED_TRACE(fmt::format("{} to {}", channels, outputs));
-    const SumWeight weight({channels, 3, 3}, {{outputs, 20}});
+    const SumWeight weight({channels, 3, 3}, {{outputs, {20, 60}}});
     expect_sums(weight, WeightUse::conv2d, [&](Backend& backend, const PackedWeight& packed) {
       return conv2d(from_host(backend, random_normal({2, 5, 6, channels}, 90), {2, 5, 6, channels}), packed,
                     {.padding = {1, 1, 1, 1}});

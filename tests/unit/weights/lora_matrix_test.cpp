@@ -19,9 +19,9 @@ TEST(LoraMatrix, ProductsOfEveryRaggedShapeAreAddedToTheBase) {
         const HostTensor a = noise("a", {rows, depth});
         const HostTensor b = noise("b", {depth, columns});
         const HostTensor base = noise("base", {rows, columns});
-        const FloatMatrix sum = add_up({base, {read_matrix(a).memory(), read_matrix(b).memory(), depth}}, 2);
+        const FloatMatrix sum = add_up({base, {{a, b, 0.5F}}}, 2);
         expect_near({.shape = {rows, columns}, .data = reinterpret_cast<const std::byte*>(sum.row(0))},
-                    test::plus(rows_of(base), 1, test::times(rows_of(a), rows_of(b))));
+                    test::plus(rows_of(base), 0.5, test::times(rows_of(a), rows_of(b))));
       }
     }
   }
@@ -30,7 +30,7 @@ TEST(LoraMatrix, ProductsOfEveryRaggedShapeAreAddedToTheBase) {
 TEST(LoraMatrix, TheNumberOfThreadsChangesNoBit) {
   const HostTensor base = noise("base", {300, 517});
   const TensorSum sum{base,
-                      {read_matrix(noise("a", {300, 16})).memory(), read_matrix(noise("b", {16, 517})).memory(), 16}};
+                      {{noise("a", {300, 16}), noise("b", {16, 517})}, {noise("c", {300, 3}), noise("d", {3, 517})}}};
   const FloatMatrix alone = add_up(sum, 1);
   for (const int threads : {2, 3, 8}) {
     const FloatMatrix together = add_up(sum, threads);

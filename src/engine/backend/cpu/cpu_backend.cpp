@@ -94,6 +94,20 @@ const float* f8_values(DType type) {
   return (type == DType::f8_e4m3 ? e4m3 : e5m2).data();
 }
 
+// A tensor as float32, which `floats` keeps.
+cpu::FileValues as_floats(const HostTensor& tensor, std::vector<std::vector<float>>& floats) {
+  auto& values = floats.emplace_back(static_cast<std::size_t>(tensor.elements()));
+  to_float(tensor.dtype, tensor.data, values.data(), values.size());
+  return {.data = values.data()};
+}
+
+// A tensor where it lies, if kernels read its type.
+cpu::FileValues file_values(const HostTensor& tensor, std::vector<std::vector<float>>& floats) {
+  const auto type = file_type_of(tensor.dtype);
+  if (!type) return as_floats(tensor, floats);
+  return {.type = *type, .data = tensor.data, .table = *type == cpu::FileType::f8 ? f8_values(tensor.dtype) : nullptr};
+}
+
 cpu::Act act_of(Activation activation) {
   switch (activation) {
     case Activation::none:
@@ -290,24 +304,22 @@ class CpuBackend final : public Backend {
     }
     const bool doubled = request.use == WeightUse::conv2d_upsample2x;
     DR_ASSERT(!doubled || request.parts.size() == 1);  // it becomes four kernels itself
-    std::vector<std::vector<float>> floats;            // of parts that kernels do not read
+    std::vector<std::vector<float>> floats;            // of tensors that kernels do not read
+    std::vector<std::vector<cpu::PackProduct>> products;
     std::vector<cpu::PackRows> rows;
-    for (const auto& [part, product] : request.parts) {
-      DR_ASSERT(!doubled || product.depth == 0);
-      cpu::PackRows source{.data = part.data,
-                           .rows = part.shape[0],
-                           .left = product.left.get(),
-                           .right = product.right.get(),
-                           .depth = product.depth};
-      if (const auto type = file_type_of(part.dtype); type && !doubled) {
-        source.type = *type;
-        if (source.type == cpu::FileType::f8) source.table = f8_values(part.dtype);
-      } else {
-        auto& values = floats.emplace_back(static_cast<std::size_t>(part.elements()));
-        to_float(part.dtype, part.data, values.data(), values.size());
-        source.data = values.data();
+    for (const TensorSum& part : request.parts) {
+      DR_ASSERT(!doubled || part.products.empty());
+      auto& added = products.emplace_back();
+      for (const LowRankProduct& product : part.products) {
+        added.push_back({.left = file_values(product.left, floats),
+                         .right = file_values(product.right, floats),
+                         .depth = product.depth(),
+                         .scale = product.scale});
       }
-      rows.push_back(source);
+      rows.push_back({.values = doubled ? as_floats(part.tensor, floats) : file_values(part.tensor, floats),
+                      .rows = part.tensor.shape[0],
+                      .products = added.data(),
+                      .product_count = static_cast<int>(added.size())});
     }
 
     const cpu::PanelType panel_type = panel_type_of(request);
@@ -326,7 +338,7 @@ class CpuBackend final : public Backend {
       auto weight =
           std::make_shared<CpuWeight>(spare_weight_, info, static_cast<std::size_t>(kernels_.packed_bytes(args)), 4);
       for (int parity = 0; parity < 4; ++parity) {
-        rows.front().data = kernels.data() + static_cast<std::size_t>(parity) * kernels.size() / 4;
+        rows.front().values.data = kernels.data() + static_cast<std::size_t>(parity) * kernels.size() / 4;
         args.packed = weight->kernel(parity);
         kernels_.pack(args);
       }
@@ -537,7 +549,7 @@ class CpuBackend final : public Backend {
     const DType type = request.parts.front().tensor.dtype;
     const bool as_in_file = request.use != WeightUse::conv2d_upsample2x &&  // whose kernels are sums
                             std::ranges::all_of(request.parts, [&](const TensorSum& part) {
-                              return part.tensor.dtype == type && part.product.depth == 0;
+                              return part.tensor.dtype == type && part.products.empty();
                             });
     if (!kernels_.widens || request.compute != DType::f32 || !as_in_file) return cpu::PanelType::as_computed;
     const bool even = request.parts.front().tensor.shape[1] % 2 == 0;

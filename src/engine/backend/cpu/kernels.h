@@ -57,17 +57,26 @@ struct GemmArgs {  // NOLINT(clang-analyzer-optin.performance.Padding): ordered 
   int threads = 1;
 };
 
-// A weight on its way into panels: `rows` source rows of [channels][taps] in the file's own type.
+// Dense values as they lie in a file.
 enum class FileType : std::uint8_t { f32, f16, bf16, f8 };
-struct PackRows {
+struct FileValues {
   FileType type = FileType::f32;
   const void* data = nullptr;
   const float* table = nullptr;  // f8: the value of each byte
-  std::int64_t rows = 0;
-  // What is added on the way: left[rows, depth]·right[depth, channels·taps]; depth 0: nothing.
-  const float* left = nullptr;
-  const float* right = nullptr;
+};
+// scale·left[rows, depth]·right[depth, channels·taps]
+struct PackProduct {
+  FileValues left;
+  FileValues right;
   std::int64_t depth = 0;
+  float scale = 1.0F;
+};
+// A weight on its way into panels: `rows` source rows of [channels][taps].
+struct PackRows {
+  FileValues values;
+  std::int64_t rows = 0;
+  const PackProduct* products = nullptr;  // that are added on the way
+  int product_count = 0;
 };
 struct PackArgs {
   Type compute = Type::f32;

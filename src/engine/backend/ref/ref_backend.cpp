@@ -65,13 +65,23 @@ float apply(Activation activation, float x) {
   return x;
 }
 
-// values[rows, columns] += left·right
-void add_product(const LowRankProduct& product, std::int64_t rows, std::span<float> values) {
+std::vector<float> floats_of(const HostTensor& tensor) {
+  std::vector<float> values(static_cast<std::size_t>(tensor.elements()));
+  to_float(tensor.dtype, tensor.data, values.data(), values.size());
+  return values;
+}
+
+// values[rows, columns] += product
+void add_product(const LowRankProduct& product, std::int64_t rows, std::vector<float>& values) {
+  const std::vector<float> left = floats_of(product.left);
+  const std::vector<float> right = floats_of(product.right);
+  const std::int64_t depth = product.depth();
   const std::int64_t columns = static_cast<std::int64_t>(values.size()) / rows;
   for (std::int64_t i = 0; i < static_cast<std::int64_t>(values.size()); ++i) {
     float sum = 0.0F;
-    for (std::int64_t k = 0; k < product.depth; ++k) {
-      sum += product.left[i / columns * product.depth + k] * product.right[k * columns + i % columns];
+    for (std::int64_t k = 0; k < depth; ++k) {
+      sum += product.scale * left[static_cast<std::size_t>(i / columns * depth + k)] *
+             right[static_cast<std::size_t>(k * columns + i % columns)];
     }
     values[static_cast<std::size_t>(i)] += sum;
   }
@@ -116,11 +126,10 @@ class RefBackend final : public Backend {
     if (request.compute == DType::i8) throw_failure(ErrorCode::unsupported, "the ref backend has no int8");
     std::vector<float> values;
     std::int64_t out = 0;
-    for (const auto& [part, product] : request.parts) {
-      const std::size_t begin = values.size();
-      values.resize(begin + static_cast<std::size_t>(part.elements()));
-      to_float(part.dtype, part.data, values.data() + begin, values.size() - begin);
-      add_product(product, part.shape[0], std::span(values).subspan(begin));
+    for (const auto& [part, products] : request.parts) {
+      std::vector<float> sum = floats_of(part);
+      for (const LowRankProduct& product : products) add_product(product, part.shape[0], sum);
+      values.insert(values.end(), sum.begin(), sum.end());
       out += part.shape[0];
     }
     for (float& value : values) value = round_to(request.compute, value);
