@@ -311,6 +311,7 @@ class CpuBackend final : public Backend {
       DR_ASSERT(!doubled || part.products.empty());
       auto& added = products.emplace_back();
       for (const LowRankProduct& product : part.products) {
+        if (product.depth() == 0) continue;
         added.push_back({.left = file_values(product.left, floats),
                          .right = file_values(product.right, floats),
                          .depth = product.depth(),
@@ -347,6 +348,8 @@ class CpuBackend final : public Backend {
     auto weight = std::make_shared<CpuWeight>(spare_weight_, info,
                                               static_cast<std::size_t>(kernels_.packed_bytes(args)), 1, panel_type);
     args.packed = weight->kernel(0);
+    const auto scratch = allocate(static_cast<std::size_t>(kernels_.pack_scratch_bytes(args)));
+    args.scratch = scratch->data();
     kernels_.pack(args);
     return weight;
   }
