@@ -165,7 +165,7 @@ TEST(Pack, AddsTheProductsOfItsParts) {
                                        {5, {{1, {2}}}}}) {
     SCOPED_TRACE(fmt::format("{} columns, {} parts", columns, parts.size()));
     const SumWeight weight({columns}, parts);
-    expect_sums(weight, WeightUse::linear, [&](Backend& backend, const PackedWeight& packed) {
+    expect_sums(weight, WeightUse::linear, [columns = columns](Backend& backend, const PackedWeight& packed) {
       return linear(from_host(backend, random_normal({9, columns}, 90), {9, columns}), packed, {});
     });
   }
@@ -182,7 +182,7 @@ TEST(Pack, AddsThemToConvolutions) {
   for (const auto& [channels, outputs] : {std::pair<std::int64_t, std::int64_t>{64, 40}, {7, 3}, {33, 65}}) {
     SCOPED_TRACE(fmt::format("{} to {}", channels, outputs));
     const SumWeight weight({channels, 3, 3}, {{outputs, {20, 60}}});
-    expect_sums(weight, WeightUse::conv2d, [&](Backend& backend, const PackedWeight& packed) {
+    expect_sums(weight, WeightUse::conv2d, [channels = channels](Backend& backend, const PackedWeight& packed) {
       return conv2d(from_host(backend, random_normal({2, 5, 6, channels}, 90), {2, 5, 6, channels}), packed,
                     {.padding = {1, 1, 1, 1}});
     });
