@@ -59,7 +59,8 @@ struct PackRequest {
   WeightUse use = WeightUse::linear;
   DType compute = DType::f32;
   // [O, I] or [O, I, kh, kw], of any floating type, stacked along the first axis (query, key and value as one weight).
-  // Their products are added in float32 on the way; conv2d_upsample2x takes one part, without a product.
+  // Their products are added on the way, in float32; where the weight becomes bfloat16 or int8 they may be taken in
+  // bfloat16. conv2d_upsample2x takes one part, without a product.
   std::vector<TensorSum> parts;
 };
 
