@@ -62,7 +62,8 @@ struct PartShape {
 // Parts of one weight, with small matrices in every type that files have.
 class SumWeight {
  public:
-  SumWeight(const Shape& row_shape, const std::vector<PartShape>& parts) {
+  // types: of the parts, by turns
+  SumWeight(const Shape& row_shape, const std::vector<PartShape>& parts, const std::vector<DType>& types) {
     constexpr std::array kTypes{DType::f16, DType::f32, DType::bf16, DType::f8_e4m3, DType::f64};
     unsigned seed = 1;
     for (const auto& [rows, depths] : parts) {
@@ -70,7 +71,8 @@ class SumWeight {
           row_shape.rank() == 1 ? Shape{rows, row_shape[0]} : Shape{rows, row_shape[0], row_shape[1], row_shape[2]};
       const std::int64_t columns = shape.elements() / rows;
       const float deviation = 1.0F / std::sqrt(static_cast<float>(columns));
-      Part& part = parts_.emplace_back(Part{shape, random_normal(shape, seed++, deviation), {}});
+      const DType type = types[parts_.size() % types.size()];
+      Part& part = parts_.emplace_back(Part{shape, FileNumbers(type, shape, seed++, deviation), {}});
       for (const std::int64_t depth : depths) {
         const DType left = kTypes[seed % kTypes.size()];
         const DType right = kTypes[(seed + 1) % kTypes.size()];
@@ -85,7 +87,7 @@ class SumWeight {
   std::shared_ptr<const PackedWeight> pack(Backend& backend, WeightUse use, DType compute) const {
     PackRequest request{.use = use, .compute = compute, .parts = {}};
     for (const Part& part : parts_) {
-      TensorSum& sum = request.parts.emplace_back(TensorSum{tensor(part, part.values), {}});
+      TensorSum& sum = request.parts.emplace_back(TensorSum{part.values.tensor(), {}});
       for (const Product& product : part.products) {
         sum.products.push_back({product.left.tensor(), product.right.tensor(), product.scale});
       }
@@ -98,9 +100,10 @@ class SumWeight {
     std::vector<std::vector<float>> sums;
     PackRequest request{.use = use, .compute = compute, .parts = {}};
     for (const Part& part : parts_) {
-      std::vector<double> sum(part.values.begin(), part.values.end());
+      const std::vector<float> values = part.values.floats();
+      std::vector<double> sum(values.begin(), values.end());
       for (const Product& product : part.products) add(product, part.shape, sum);
-      request.parts.push_back({tensor(part, sums.emplace_back(sum.begin(), sum.end())), {}});
+      request.parts.push_back({tensor(part.shape, sums.emplace_back(sum.begin(), sum.end())), {}});
     }
     return backend.pack(request);
   }
@@ -112,7 +115,7 @@ class SumWeight {
   };
   struct Part {
     Shape shape;
-    std::vector<float> values;
+    FileNumbers values;
     std::vector<Product> products;
   };
   static void add(const Product& product, const Shape& shape, std::vector<double>& sum) {
@@ -127,10 +130,10 @@ class SumWeight {
       }
     }
   }
-  static HostTensor tensor(const Part& part, const std::vector<float>& values) {
+  static HostTensor tensor(const Shape& shape, const std::vector<float>& values) {
     return {.name = "part",
             .dtype = DType::f32,
-            .shape = part.shape,
+            .shape = shape,
             .data = reinterpret_cast<const std::byte*>(values.data()),
             .owner = nullptr};
   }
@@ -141,7 +144,7 @@ class SumWeight {
 // Runs `op` (Backend&, weight → Tensor) plainly with what was added up before, and on all instruction sets with what is
 // added on the way, in every compute type they have.
 template <class Op>
-void expect_sums(const SumWeight& weight, WeightUse use, const Op& op) {
+void expect_sum(const SumWeight& weight, WeightUse use, const Op& op) {
   const std::vector<float> want = to_host(op(ref(), *weight.pack_added(ref(), use, DType::f32)));
   EXPECT_LT(nmse(to_host(op(ref(), *weight.pack(ref(), use, DType::f32))), want), kSums);
   for (const std::string& set : available_instruction_sets()) {
@@ -156,24 +159,33 @@ void expect_sums(const SumWeight& weight, WeightUse use, const Op& op) {
   }
 }
 
+// The same for parts in every type that files have, alike and mixed.
+template <class Op>
+void expect_sums(const Shape& row_shape, const std::vector<PartShape>& parts, WeightUse use, const Op& op) {
+  for (const std::vector<DType>& types : std::vector<std::vector<DType>>{
+           {DType::f16}, {DType::bf16}, {DType::f32}, {DType::f8_e4m3}, {DType::f16, DType::bf16, DType::f64}}) {
+    SCOPED_TRACE(fmt::format("in {} and {} others", to_string(types.front()), types.size() - 1));
+    expect_sum(SumWeight(row_shape, parts, types), use, op);
+  }
+}
+
 TEST(Pack, AddsTheProductsOfItsParts) {
   for (const auto& [columns, parts] : {std::pair<std::int64_t, std::vector<PartShape>>{640, {{64, {16}}}},
                                        {640, {{32, {4}}, {32, {}}, {32, {40}}}},
                                        {640, {{64, {16, 16, 5}}, {33, {70, 1, 64, 60}}}},
                                        {2048, {{40, {1}}}},
                                        {333, {{17, {3, 2, 1}}, {3, {}}, {28, {17}}}},
+                                       {333, {{17, {}}, {3, {}}, {28, {}}}},
                                        {5, {{1, {2}}}}}) {
     SCOPED_TRACE(fmt::format("{} columns, {} parts", columns, parts.size()));
-    const SumWeight weight({columns}, parts);
-    expect_sums(weight, WeightUse::linear, [columns = columns](Backend& backend, const PackedWeight& packed) {
+    expect_sums({columns}, parts, WeightUse::linear, [columns = columns](Backend& backend, const PackedWeight& packed) {
       return linear(from_host(backend, random_normal({9, columns}, 90), {9, columns}), packed, {});
     });
   }
 }
 
 TEST(Pack, AddsThemToValuesAndGates) {
-  const SumWeight weight({100}, {{94, {9, 3}}});
-  expect_sums(weight, WeightUse::linear_geglu, [&](Backend& backend, const PackedWeight& packed) {
+  expect_sums({100}, {{94, {9, 3}}}, WeightUse::linear_geglu, [&](Backend& backend, const PackedWeight& packed) {
     return linear(from_host(backend, random_normal({9, 100}, 90), {9, 100}), packed, {});
   });
 }
@@ -181,11 +193,11 @@ TEST(Pack, AddsThemToValuesAndGates) {
 TEST(Pack, AddsThemToConvolutions) {
   for (const auto& [channels, outputs] : {std::pair<std::int64_t, std::int64_t>{64, 40}, {7, 3}, {33, 65}}) {
     SCOPED_TRACE(fmt::format("{} to {}", channels, outputs));
-    const SumWeight weight({channels, 3, 3}, {{outputs, {20, 60}}});
-    expect_sums(weight, WeightUse::conv2d, [channels = channels](Backend& backend, const PackedWeight& packed) {
-      return conv2d(from_host(backend, random_normal({2, 5, 6, channels}, 90), {2, 5, 6, channels}), packed,
-                    {.padding = {1, 1, 1, 1}});
-    });
+    expect_sums({channels, 3, 3}, {{outputs, {20, 60}}}, WeightUse::conv2d,
+                [channels = channels](Backend& backend, const PackedWeight& packed) {
+                  return conv2d(from_host(backend, random_normal({2, 5, 6, channels}, 90), {2, 5, 6, channels}), packed,
+                                {.padding = {1, 1, 1, 1}});
+                });
   }
 }
 
