@@ -333,24 +333,21 @@ class CpuBackend final : public Backend {
                        .taps = info.kernel_h * info.kernel_w,
                        .geglu = geglu,
                        .threads = threads_};
+    std::vector<float> kernels;
     if (doubled) {
-      const std::vector<float> kernels = doubled_kernels(floats.front(), threads_);
+      kernels = doubled_kernels(floats.front(), threads_);
       args.taps = 4;
-      auto weight =
-          std::make_shared<CpuWeight>(spare_weight_, info, static_cast<std::size_t>(kernels_.packed_bytes(args)), 4);
-      for (int parity = 0; parity < 4; ++parity) {
-        rows.front().values.data = kernels.data() + static_cast<std::size_t>(parity) * kernels.size() / 4;
-        args.packed = weight->kernel(parity);
-        kernels_.pack(args);
-      }
-      return weight;
     }
-    auto weight = std::make_shared<CpuWeight>(spare_weight_, info,
-                                              static_cast<std::size_t>(kernels_.packed_bytes(args)), 1, panel_type);
-    args.packed = weight->kernel(0);
+    const int count = doubled ? 4 : 1;
+    auto weight = std::make_shared<CpuWeight>(
+        spare_weight_, info, static_cast<std::size_t>(kernels_.packed_bytes(args)), count, panel_type);
     const auto scratch = allocate(static_cast<std::size_t>(kernels_.pack_scratch_bytes(args)));
     args.scratch = scratch->data();
-    kernels_.pack(args);
+    for (int i = 0; i < count; ++i) {
+      if (doubled) rows.front().values.data = kernels.data() + static_cast<std::size_t>(i) * kernels.size() / 4;
+      args.packed = weight->kernel(i);
+      kernels_.pack(args);
+    }
     return weight;
   }
 

@@ -165,7 +165,7 @@ struct Kernels {
   // 0 without an instruction for them.
   std::int64_t (*bare_products)(Type, std::int64_t rounds);
   std::int64_t (*packed_bytes)(const PackArgs&);
-  std::int64_t (*pack_scratch_bytes)(const PackArgs&);  // 0 where nothing is added
+  std::int64_t (*pack_scratch_bytes)(const PackArgs&);
   void (*pack)(const PackArgs&);
   // Rows of x, as gemm takes them for int8, lie one behind the other.
   std::int64_t (*quantized_row_bytes)(std::int64_t channels);
