@@ -156,27 +156,37 @@ void run_controlnet(const LoadedCheckpoint& model, const std::filesystem::path& 
     const auto unet_time = model.unet->time_rows(inputs.time());
     const auto net_time = net.time_rows(inputs.time());
     const Tensor picture = net.embed(some_tensor(backend, {kBatch, size, size, 3}));
-    // A pass with the ControlNet after each without: a machine whose speed drifts slows both. The first pair is not
-    // timed.
-    Timed alone, both;
+    // Each pass with the ControlNet lies between two without, whose mean it is held against: a machine whose speed
+    // drifts slows all three. The first pass is not timed.
+    const auto unet_pass = [&](const UnetCall& call) {
+      (*model.unet)(inputs.latents, unet_time[0], unet_prompt, call);
+    };
+    const UnetCall controlled{.control = [&](EncoderStates& states) {
+      net.add_to(
+          states, 0,
+          {.latents = inputs.latents, .picture = picture, .time = net_time[0], .prompt = net_prompt, .scales = scales});
+    }};
+    const auto without = [&] { return once({&model.unet_network}, [&] { unet_pass({}); }); };
+    unet_pass(controlled);
+    Timed alone = without();
+    Timed both;
     std::vector<double> shares;
-    for (int run = 0; run <= options.runs; ++run) {
-      alone = once({&model.unet_network}, [&] { (*model.unet)(inputs.latents, unet_time[0], unet_prompt); });
-      const Timed now = once({&model.unet_network, &network}, [&] {
-        (*model.unet)(inputs.latents, unet_time[0], unet_prompt, {.control = [&](EncoderStates& states) {
-                        net.add_to(states, 0, net(inputs.latents, picture, net_time[0], net_prompt), scales);
-                      }});
-      });
-      if (run == 0) continue;
-      shares.push_back(now.seconds / alone.seconds - 1);
-      if (run == 1 || now.seconds < both.seconds) both = now;
+    for (int run = 0; run < options.runs; ++run) {
+      const Timed now = once({&model.unet_network, &network}, [&] { unet_pass(controlled); });
+      const Timed after = without();
+      shares.push_back(2 * now.seconds / (alone.seconds + after.seconds) - 1);
+      alone = after;
+      if (run == 0 || now.seconds < both.seconds) both = now;
     }
     std::ranges::sort(shares);
-    const double time_share = shares[shares.size() / 2];  // the median
+    const auto share_at = [&](std::size_t quarter) { return shares[(shares.size() - 1) * quarter / 4]; };
+    const double time_share = share_at(2);  // the median
     const double arithmetic_share = both.gflop / alone.gflop - 1;
     report.pass(fmt::format("UNet and ControlNet {}², batch {}", size, kBatch), both.seconds, both.gflop);
-    report.line("  the ControlNet adds {:.1f} % to the UNet's time and {:.1f} % to its arithmetic", 100 * time_share,
-                100 * arithmetic_share);
+    report.line(
+        "  the ControlNet adds {:.1f} % (quartiles {:.1f} and {:.1f}) to the UNet's time and {:.1f} % to its "
+        "arithmetic",
+        100 * time_share, 100 * share_at(1), 100 * share_at(3), 100 * arithmetic_share);
     report.json["controlnet"].push_back(
         {{"size", size}, {"adds_time", time_share}, {"adds_arithmetic", arithmetic_share}});
   }

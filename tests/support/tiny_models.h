@@ -22,7 +22,7 @@ inline std::filesystem::path tiny_model(const std::string& name) {
   namespace fs = std::filesystem;
   const fs::path manifest = vectors_dir() / "models" / (name + ".json");
   const fs::path folder = fs::path(DARKROOM_BINARY_DIR) / "tiny-models";
-  const fs::path model = folder / (name.ends_with("-single-file") ? name + ".safetensors" : name);
+  fs::path model = folder / (name.ends_with("-single-file") ? name + ".safetensors" : name);
   const fs::path done = folder / (name + ".done");
   fs::create_directories(folder);
 

@@ -1,7 +1,5 @@
 #include "engine/models/controlnet.h"
 
-#include <algorithm>
-
 #include "base/error.h"
 
 namespace darkroom::engine {
@@ -69,28 +67,25 @@ std::vector<PromptKeys> ControlNet::prompt_keys(const Tensor& context) const {
   return engine::prompt_keys(prompt_projections_, context);
 }
 
-EncoderStates ControlNet::operator()(const Tensor& latents, const Tensor& embedded_picture, const TimeRows& time,
-                                     std::span<const PromptKeys> prompt) const {
-  return encoder_(conv_in_(latents, {.residual = &embedded_picture, .out = DType::f32}), time, prompt);
-}
-
-void ControlNet::add_to(EncoderStates& unet, std::int64_t first, const EncoderStates& own,
-                        std::span<const float> scales) const {
-  const std::int64_t count = own.middle.dim(0);
-  const auto rows_of = [&](const Tensor& states) { return states.slice_batch(first, count); };
-  const bool fits = std::ranges::equal(
-      unet.skips, own.skips, [&](const Tensor& a, const Tensor& b) { return rows_of(a).shape() == b.shape(); });
-  if (!fits) {
-    throw_failure(ErrorCode::invalid_argument,
-                  "the ControlNet was made for another UNet: it has {} skip connections, the last of them {}, the UNet "
-                  "{} and {}",
-                  own.skips.size(), own.skips.back().shape().str(), unet.skips.size(),
-                  rows_of(unet.skips.back()).shape().str());
-  }
-  for (std::size_t i = 0; i < own.skips.size(); ++i) {
-    zero_convs_[i].add_into(own.skips[i], scales[i], rows_of(unet.skips[i]));
-  }
-  mid_zero_conv_.add_into(own.middle, scales[own.skips.size()], rows_of(unet.middle));
+Tensor ControlNet::add_to(EncoderStates& unet, std::int64_t first, const ControlPass& pass) const {
+  const std::int64_t count = pass.latents.dim(0);
+  std::size_t i = 0;
+  const auto add = [&](const Tensor& skip) {
+    const Tensor sum = i < unet.skips.size() ? unet.skips[i].slice_batch(first, count) : Tensor{};
+    if (!sum.defined() || sum.shape() != skip.shape() || zero_convs_.size() != unet.skips.size()) {
+      throw_failure(ErrorCode::invalid_argument,
+                    "the ControlNet was made for another UNet: it has {} skip connections, number {} of them {}, the "
+                    "UNet {} and {}",
+                    zero_convs_.size(), i + 1, skip.shape().str(), unet.skips.size(),
+                    sum.defined() ? sum.shape().str() : "none");
+    }
+    zero_convs_[i].add_into(skip, pass.scales[i], sum);
+    ++i;
+  };
+  Tensor middle =
+      encoder_(conv_in_(pass.latents, {.residual = &pass.picture, .out = DType::f32}), pass.time, pass.prompt, add);
+  mid_zero_conv_.add_into(middle, pass.scales[i], unet.middle.slice_batch(first, count));
+  return middle;
 }
 
 }  // namespace darkroom::engine

@@ -17,6 +17,15 @@ struct ConditioningEmbedding {
   Tensor operator()(const Tensor& picture) const;  // [N,8H,8W,3] in [0,1] → [N,H,W,C0] f32
 };
 
+// What a pass of a ControlNet looks at.
+struct ControlPass {
+  const Tensor& latents;  // [N,H,W,4] f32, scaled for the timestep
+  const Tensor& picture;  // embedded, [N,H,W,C0] f32
+  const TimeRows& time;
+  std::span<const PromptKeys> prompt;
+  std::span<const float> scales;  // of what it adds: one for each skip connection and one, the last, for the middle
+};
+
 class ControlNet {
  public:
   ControlNet(Network& network, const WeightSource& source, const ControlNetConfig& config, DType compute);
@@ -27,12 +36,9 @@ class ControlNet {
   // Once per generation: pictures [N,8H,8W,3] f32 in [0,1] → [N,H,W,C0] f32.
   Tensor embed(const Tensor& pictures, int type = 0) const;
 
-  // One pass, up to what the zero convolutions take.
-  EncoderStates operator()(const Tensor& latents, const Tensor& embedded_picture, const TimeRows& time,
-                           std::span<const PromptKeys> prompt) const;
-  // Adds what the zero convolutions make of a pass to the rows of the UNet's states from `first` on, in place.
-  // scales: one for each skip connection and one, the last, for the middle.
-  void add_to(EncoderStates& unet, std::int64_t first, const EncoderStates& own, std::span<const float> scales) const;
+  // One pass: what the zero convolutions make of each state is added to the rows of the UNet's states from `first` on,
+  // in place. Returns the middle block's own result, which is finite where all is.
+  Tensor add_to(EncoderStates& unet, std::int64_t first, const ControlPass& pass) const;
   // How many scales that takes.
   std::size_t scale_count() const { return zero_convs_.size() + 1; }
 

@@ -57,7 +57,10 @@ std::vector<PromptKeys> Unet::prompt_keys(const Tensor& context) const {
 
 Tensor Unet::operator()(const Tensor& latents, const TimeRows& time, std::span<const PromptKeys> prompt,
                         const UnetCall& call) const {
-  EncoderStates states = encoder_(conv_in_(latents, {.out = DType::f32}), time, prompt, call.perturbed);
+  EncoderStates states;
+  states.middle = encoder_(
+      conv_in_(latents, {.out = DType::f32}), time, prompt, [&](const Tensor& skip) { states.skips.push_back(skip); },
+      call.perturbed);
   if (call.control) call.control(states);
   auto& [skips, x] = states;
   for (std::size_t level = 0; level < up_blocks_.size(); ++level) {

@@ -71,7 +71,7 @@ Tensor ResnetBlock::operator()(Tensor x, const Tensor* skip, const TimeRows* tim
     h = conv1(h);
   }
   h = norm2(h, {.activation = Activation::silu});
-  if (!conv_shortcut) return conv2(h, {.residual = &residual, .out = out});  // x may be a skip connection too
+  if (residual.shared() || residual.dtype() != out) return conv2(h, {.residual = &residual, .out = out});
   conv2.into(h, {.residual = &residual}, residual);
   return residual;
 }
@@ -206,21 +206,21 @@ Encoder Encoder::load(const Loader& loader, const UnetConfig& config, UnetTables
   return encoder;
 }
 
-EncoderStates Encoder::operator()(Tensor x, const TimeRows& time, std::span<const PromptKeys> prompt,
-                                  std::int64_t perturbed) const {
-  std::vector<Tensor> skips{x};
+Tensor Encoder::operator()(Tensor x, const TimeRows& time, std::span<const PromptKeys> prompt,
+                           const std::function<void(const Tensor&)>& take, std::int64_t perturbed) const {
+  take(x);
   for (const DownBlock& block : down_blocks) {
     for (std::size_t i = 0; i < block.resnets.size(); ++i) {
       x = block.resnets[i](std::move(x), nullptr, &time);
       if (!block.attentions.empty()) block.attentions[i].transform(x, prompt);
-      skips.push_back(x);
+      take(x);
     }
     if (block.downsampler) {
       x = (*block.downsampler)(x, {.out = DType::f32});  // [N,⌈H/2⌉,⌈W/2⌉,C]
-      skips.push_back(x);
+      take(x);
     }
   }
-  return {.skips = std::move(skips), .middle = mid_block(std::move(x), time, prompt, perturbed)};
+  return mid_block(std::move(x), time, prompt, perturbed);
 }
 
 TimeEmbedding TimeEmbedding::load(const Loader& loader, const UnetConfig& config, const UnetTables& tables) {

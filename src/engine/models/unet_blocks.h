@@ -2,6 +2,7 @@
 // The residual stream x is float32; what layers compute on has the type that they compute in.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
@@ -44,7 +45,8 @@ struct ResnetBlock {
   // tables: null for a block without a timestep (the autoencoder's).
   static ResnetBlock load(const Loader& loader, std::int64_t in, std::int64_t out, int groups, float epsilon,
                           UnetTables* tables);
-  // x [N,H,W,C1], skip [N,H,W,C2] joined behind it or null, time null for a block without → [N,H,W,out] in `out`.
+  // x [N,H,W,C1], skip [N,H,W,C2] joined behind it or null, time null for a block without → [N,H,W,out] in `out`. An x
+  // that nobody else holds may become the result.
   Tensor operator()(Tensor x, const Tensor* skip, const TimeRows* time, DType out = DType::f32) const;
 };
 
@@ -121,10 +123,11 @@ struct Encoder {
   MidBlock mid_block;
 
   static Encoder load(const Loader& loader, const UnetConfig& config, UnetTables& tables);
-  // x [N,H,W,C0] after conv_in, which is the first skip connection.
+  // x [N,H,W,C0] after conv_in, which is the first skip connection → what the middle block makes [N,h,w,C] f32. Each
+  // skip connection [N,h,w,C] f32 goes to `take` as soon as it is made; it is overwritten if take does not keep it.
   // perturbed: the last rows whose self-attention in the middle block is perturbed.
-  EncoderStates operator()(Tensor x, const TimeRows& time, std::span<const PromptKeys> prompt,
-                           std::int64_t perturbed = 0) const;
+  Tensor operator()(Tensor x, const TimeRows& time, std::span<const PromptKeys> prompt,
+                    const std::function<void(const Tensor&)>& take, std::int64_t perturbed = 0) const;
 };
 
 // What a generation tells the UNet besides the prompt's states.

@@ -101,12 +101,11 @@ void ControlRun::add_to(EncoderStates& unet, std::size_t i, const Tensor& latent
   const Tensor seen = latents.slice_batch(first_, rows_ - first_);
   for (const Prepared& one : prepared_) {
     if (!one.active[i]) continue;
-    EncoderStates own;
     one.model->network.finite("controlnet", [&] {
-      own = one.model->net(seen, one.picture, one.times[i], one.prompt);
-      return own.middle;
+      return one.model->net.add_to(
+          unet, first_,
+          {.latents = seen, .picture = one.picture, .time = one.times[i], .prompt = one.prompt, .scales = one.scales});
     });
-    one.model->net.add_to(unet, first_, own, one.scales);
   }
 }
 

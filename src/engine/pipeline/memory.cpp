@@ -28,9 +28,9 @@ std::uint64_t activation_bytes(const GenerationSpec& spec, const ComputeTypes& t
   const int at_a_time = spec.batch_parallel ? spec.batch_size : 1;  // pictures
   const auto rows = static_cast<std::uint64_t>(at_a_time) * static_cast<std::uint64_t>(kinds);
   // The UNet's outermost level holds some two dozen float32 tensors an eighth of the size: the skip connections, and
-  // what a block works on; ControlNets hold as many connections again. It, the autoencoder and the upscalers do not
+  // what a block works on; each ControlNet holds its picture beside them. It, the autoencoder and the upscalers do not
   // live at the same time.
-  const std::uint64_t tensors = spec.controlnets.empty() ? 24 : 36;
+  const std::uint64_t tensors = 24 + spec.controlnets.size();
   const std::uint64_t unet = rows * pixels / 64 * static_cast<std::uint64_t>(widths.unet) * sizeof(float) * tensors;
   const int height = size.height / kLatentPixels, width = size.width / kLatentPixels;
   const int tile = vae_tile(spec.vae_tile, height, width, types.vae);

@@ -77,6 +77,8 @@ class Tensor {
   std::int64_t rows() const { return elements() / channels(); }  // product of all other dimensions
   std::int64_t row_stride() const { return row_stride_; }        // elements from one row to the next
   bool contiguous() const { return row_stride_ == channels(); }
+  // Whether another tensor sees the same memory: what nobody else sees may be overwritten.
+  bool shared() const { return buffer_.use_count() > 1; }
 
   // The first element. Reading it on the host is for host backends and tests.
   template <class T>

@@ -82,7 +82,7 @@ class Modules : public testing::TestWithParam<std::string> {
   Network network_{*backend_};
   Vectors vectors_ = Vectors::open("modules/tiny-base.safetensors");
 
-  Checkpoint checkpoint(const std::string& name) { return value_or_throw(open_checkpoint(tiny_model(name))); }
+  static Checkpoint checkpoint(const std::string& name) { return value_or_throw(open_checkpoint(tiny_model(name))); }
 
   template <class Model>
   std::vector<TimeRows> rows(const Model& model, const float& t, const std::string& prefix) {
@@ -160,16 +160,17 @@ TEST_P(Modules, ControlNetAddsWhatDiffusersAdds) {
     const Tensor sample = channels_last(*backend_, vectors_.get(unet_prefix + "sample"));
     const Tensor picture = control.embed(channels_last(*backend_, vectors_.get(prefix + "cond")));
     const std::vector<float> scales(control.scale_count(), 1.0F);
-    const EncoderStates states =
-        control(sample, picture, rows(control, t, unet_prefix)[0], control.prompt_keys(context));
-    EncoderStates sum = test::zeros_like(states);
-    control.add_to(sum, 0, states, scales);
+    const auto time = rows(control, t, unet_prefix);
+    const auto prompt = control.prompt_keys(context);
+    const ControlPass pass{.latents = sample, .picture = picture, .time = time[0], .prompt = prompt, .scales = scales};
+    EncoderStates sum = test::zero_states(*backend_, model.unet.config, sample.dim(0), sample.dim(1), sample.dim(2));
+    control.add_to(sum, 0, pass);
     for (std::size_t i = 0; i < sum.skips.size(); ++i) {
       SCOPED_TRACE(i);
       expect_close(channels_first(sum.skips[i]), vectors_.get(prefix + "down." + std::to_string(i)));
     }
     expect_close(channels_first(sum.middle), vectors_.get(prefix + "mid"));
-    const auto add = [&](EncoderStates& of_unet) { control.add_to(of_unet, 0, states, scales); };
+    const auto add = [&](EncoderStates& of_unet) { control.add_to(of_unet, 0, pass); };
     const Tensor out = unet(sample, rows(unet, t, unet_prefix)[0], unet.prompt_keys(context), {.control = add});
     expect_close(channels_first(out), vectors_.get(prefix + "unet_out"));
   }

@@ -210,15 +210,16 @@ TEST(UnionControlNet, EqualsAPlainOneThatIsToldTheKind) {
   told.added = added_f;
   const std::vector<float> scales(net.scale_count(), 1.0F);
 
-  const EncoderStates want_states = plain(latents, from_host(*backend, shifted, {2, 8, 8, kChannels}),
-                                          plain.time_rows(told)[0], plain.prompt_keys(context));
-  EncoderStates want = test::zeros_like(want_states);
-  plain.add_to(want, 0, want_states, scales);
-  EncoderStates got = test::zeros_like(want_states);
-  net.add_to(got, 0,
-             net(latents, two(net.embed(picture, type)), net.time_rows(inputs, type)[0], net.prompt_keys(context)),
-             scales);
-  const std::vector<float> a = to_host(got.middle), b = to_host(want.middle);
+  // What a net adds to zeros in the middle.
+  const auto middle_of = [&](const ControlNet& of, const Tensor& seen, const TimeRows& time) {
+    EncoderStates sum = test::zero_states(*backend, part.config.unet, 2, 8, 8);
+    const auto prompt = of.prompt_keys(context);
+    of.add_to(sum, 0, {.latents = latents, .picture = seen, .time = time, .prompt = prompt, .scales = scales});
+    return to_host(sum.middle);
+  };
+  const std::vector<float> a = middle_of(net, two(net.embed(picture, type)), net.time_rows(inputs, type)[0]);
+  const std::vector<float> b =
+      middle_of(plain, from_host(*backend, shifted, {2, 8, 8, kChannels}), plain.time_rows(told)[0]);
   for (std::size_t i = 0; i < a.size(); ++i) ASSERT_NEAR(a[i], b[i], 1e-3 * (1 + std::abs(b[i])));
   const std::vector<float> other = to_host(net.embed(picture, 0));
   EXPECT_NE(other, std::vector<float>(shifted.begin(), shifted.begin() + static_cast<std::ptrdiff_t>(other.size())));
