@@ -83,8 +83,12 @@ void send(http::EventStream& stream, const OpenaiEvent& event) {
 // The events of a stream: previews as they come, each picture once its job has ended, and "[DONE]".
 class StreamedWork {
  public:
-  StreamedWork(std::shared_ptr<Clients> clients, Work work, std::shared_ptr<http::EventStream> stream)
-      : clients_(std::move(clients)), work_(std::move(work)), stream_(std::move(stream)), left_(work_.jobs.size()) {}
+  StreamedWork(const std::shared_ptr<Clients>& clients, Work work, std::shared_ptr<http::EventStream> stream)
+      : clients_(clients),
+        jobs_(clients->jobs),
+        work_(std::move(work)),
+        stream_(std::move(stream)),
+        left_(work_.jobs.size()) {}
 
   const OpenaiRequest& asked() const { return *static_cast<const OpenaiRequest*>(work_.what.get()); }
 
@@ -95,7 +99,9 @@ class StreamedWork {
       if (self->previews_ >= self->asked().partial_images) return;
       send(*self->stream_, openai_partial_image(self->asked(), event.preview, self->previews_++, seconds_now()));
     } else if (event.kind == JobEventKind::ended) {
-      self->clients_->tasks.post([self, job = event.job] { self->end_job(job); });
+      if (const auto clients = self->clients_.lock()) {
+        clients->tasks.post([self, job = event.job] { self->end_job(job); });
+      }
     }
   }
 
@@ -106,7 +112,7 @@ class StreamedWork {
       stream_->finish();
       return;
     }
-    const Result<std::vector<std::string>> files = read_pictures(clients_->jobs, job);
+    const Result<std::vector<std::string>> files = read_pictures(jobs_, job);
     if (!files) {
       const Refusal refusal{files.error(), {}};
       send(*stream_, openai_stream_error(refusal, status_for(refusal)));
@@ -119,7 +125,9 @@ class StreamedWork {
     stream_->finish();
   }
 
-  std::shared_ptr<Clients> clients_;
+  // Not owned: the task thread is theirs, and a task that held the last of them would have to wait for its own end.
+  std::weak_ptr<Clients> clients_;
+  Jobs& jobs_;  // outlives the task thread
   Work work_;
   std::shared_ptr<http::EventStream> stream_;
   std::mutex mutex_;  // over the next

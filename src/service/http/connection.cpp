@@ -155,14 +155,15 @@ asio::awaitable<std::optional<Response>> Connection::call_handler() {
 }
 
 asio::awaitable<std::optional<Response>> Connection::wait_for(std::shared_ptr<Later> later) {
-  later->bell().listen(ringer());
   bool is_gone = false;
-  while (!later->bell().has_rung() && !shared_->finishing && !is_gone &&
-         std::chrono::steady_clock::now() < later->deadline()) {
-    co_await wait(std::min(later->deadline(), within(kLookTime)));
-    is_gone = wire_.peer_is_gone();
+  {
+    const Listening listening(later->bell(), ringer());
+    while (!later->bell().has_rung() && !shared_->finishing && !is_gone &&
+           std::chrono::steady_clock::now() < later->deadline()) {
+      co_await wait(std::min(later->deadline(), within(kLookTime)));
+      is_gone = wire_.peer_is_gone();
+    }
   }
-  later->bell().listen({});
   std::function<std::optional<Response>()> work = [this, later, is_gone]() -> std::optional<Response> {
     later->let_go();
     try {
@@ -185,9 +186,7 @@ asio::awaitable<void> Connection::wait(Deadline until) {
 }
 
 std::function<void()> Connection::ringer() {
-  return [weak = weak_from_this()] {
-    if (const auto self = weak.lock()) self->wake();
-  };
+  return [this] { wake(); };
 }
 
 asio::awaitable<bool> Connection::refuse(Problem problem) {

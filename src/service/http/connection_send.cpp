@@ -3,6 +3,7 @@
 #include <array>
 #include <cerrno>
 #include <ctime>
+#include <optional>
 
 #include <boost/asio/post.hpp>
 #include <unistd.h>
@@ -112,7 +113,7 @@ asio::awaitable<bool> Connection::send_events(std::string head, std::shared_ptr<
   const auto framed = [is_chunked](const std::string& text) {
     return is_chunked ? fmt::format("{:x}\r\n{}\r\n", text.size(), text) : text;
   };
-  stream->bell().listen(ringer());
+  auto listening = std::make_optional<Listening>(stream->bell(), ringer());
   error_code error = co_await wire_.write(head, within(shared_->options.write_time));
   Deadline last = std::chrono::steady_clock::now();
   bool ended = false;
@@ -131,7 +132,7 @@ asio::awaitable<bool> Connection::send_events(std::string head, std::shared_ptr<
       if (wire_.peer_is_gone()) error = asio::error::eof;
     }
   }
-  stream->bell().listen({});
+  listening.reset();
   // A subscription's end may have to wait for its last callback.
   asio::post(shared_->handlers, [stream] { stream->let_go(); });
   if (!error && is_chunked && request_.method != "HEAD") {

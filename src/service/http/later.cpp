@@ -3,13 +3,9 @@
 namespace darkroom::http {
 
 void Bell::ring() {
-  std::function<void()> heard;
-  {
-    const std::lock_guard lock(mutex_);
-    rung_ = true;
-    heard = heard_;
-  }
-  if (heard) heard();
+  const std::lock_guard lock(mutex_);
+  rung_ = true;
+  if (heard_) heard_();
 }
 
 bool Bell::has_rung() const {
@@ -17,14 +13,10 @@ bool Bell::has_rung() const {
   return rung_;
 }
 
-void Bell::listen(const std::function<void()>& heard) {
-  bool at_once = false;
-  {
-    const std::lock_guard lock(mutex_);
-    heard_ = heard;
-    at_once = rung_;
-  }
-  if (at_once && heard) heard();
+void Bell::listen(std::function<void()> heard) {
+  const std::lock_guard lock(mutex_);
+  heard_ = std::move(heard);
+  if (rung_ && heard_) heard_();
 }
 
 }  // namespace darkroom::http

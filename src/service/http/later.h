@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <utility>
 
 #include "service/http/message.h"
 
@@ -15,13 +16,26 @@ class Bell {
  public:
   void ring();
   bool has_rung() const;
-  // `heard` runs in the ringing thread, or in this one; it must not wait.
-  void listen(const std::function<void()>& heard);
+  // `heard` runs in the ringing thread, or in this one; it must neither wait nor use the bell. What listened before no
+  // longer runs when this returns.
+  void listen(std::function<void()> heard);
 
  private:
   mutable std::mutex mutex_;
   bool rung_ = false;
   std::function<void()> heard_;
+};
+
+// Listens for as long as it lives.
+class Listening {
+ public:
+  Listening(Bell& bell, std::function<void()> heard) : bell_(bell) { bell_.listen(std::move(heard)); }
+  ~Listening() { bell_.listen({}); }
+  Listening(const Listening&) = delete;
+  Listening& operator=(const Listening&) = delete;
+
+ private:
+  Bell& bell_;
 };
 
 // What a handler hands back in place of a response: `respond` runs once, on a handler's thread, after the bell has

@@ -1,4 +1,7 @@
 // Targets, routes, forms, ranges, guards, events: what the server is put together from.
+#include <atomic>
+#include <thread>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -275,6 +278,31 @@ TEST(Bell, RungBeforeSomebodyListensIsHeardAtOnce) {
   EXPECT_EQ(heard, 1);
   bell.ring();
   EXPECT_EQ(heard, 2);
+}
+
+TEST(Bell, NobodyHearsItWhoNoLongerListens) {
+  Bell bell;
+  std::atomic<bool> ends = false;
+  std::atomic<bool> listens = false;
+  std::atomic<int> heard_there = 0, heard_too_late = 0;
+  const auto here = std::this_thread::get_id();
+  std::thread ringing([&] {
+    while (!ends) bell.ring();
+  });
+  while (heard_there < 1000) {
+    listens = true;
+    {
+      const Listening listening(bell, [&] {
+        if (std::this_thread::get_id() != here) ++heard_there;
+        std::this_thread::yield();
+        if (!listens) ++heard_too_late;
+      });
+    }
+    listens = false;
+  }
+  ends = true;
+  ringing.join();
+  EXPECT_EQ(heard_too_late, 0);
 }
 
 }  // namespace
