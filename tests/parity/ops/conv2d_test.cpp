@@ -109,6 +109,25 @@ INSTANTIATE_TEST_SUITE_P(
         ConvCase{.pictures = 2, .height = 3, .width = 4, .in = 5, .out = 9, .use = kDoubled, .residual = true}));
 
 INSTANTIATE_TEST_SUITE_P(
+    Edges, ConvParity,
+    testing::Values(
+        // Edges that fill tiles of their own, pixels that see nothing at all, edges without a middle.
+        ConvCase{.pictures = 2, .height = 16, .width = 16, .in = 64, .out = 40, .row_bias = true, .residual = true},
+        ConvCase{.pictures = 2,
+                 .height = 16,
+                 .width = 16,
+                 .in = 200,
+                 .out = 40,
+                 .compute = kF32,
+                 .x = kF32,
+                 .row_bias = true,
+                 .residual = true},
+        ConvCase{.pictures = 2, .height = 3, .width = 20, .in = 40, .out = 33, .padding = {4, 3, 5, 4}},
+        ConvCase{.pictures = 3, .height = 2, .width = 9, .in = 40, .out = 33, .compute = kF32, .x = kF32},
+        ConvCase{.pictures = 2, .height = 21, .width = 2, .in = 40, .out = 33, .stride = 2},
+        ConvCase{.pictures = 2, .height = 16, .width = 12, .in = 40, .out = 33, .wrap_x = true}));
+
+INSTANTIATE_TEST_SUITE_P(
     Wrapped, ConvParity,
     testing::Values(
         ConvCase{.in = 64, .out = 32, .wrap_x = true}, ConvCase{.in = 64, .out = 32, .wrap_y = true},

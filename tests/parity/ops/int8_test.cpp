@@ -69,12 +69,13 @@ struct WholeConv {
   std::int64_t in, out;
   int kernel = 3, stride = 1;
   bool wrap = false;
+  int pad = kernel / 2;
 };
 
 TEST(Int8, ConvolutionsOfWholeNumbersAreExact) {
-  for (const WholeConv& c :
-       {WholeConv{3, 5}, WholeConv{4, 70}, WholeConv{33, 32}, WholeConv{70, 34}, WholeConv{64, 40, 1},
-        WholeConv{301, 40, 1}, WholeConv{20, 33, 3, 2}, WholeConv{20, 33, 3, 1, true}}) {
+  for (const WholeConv& c : {WholeConv{3, 5}, WholeConv{4, 70}, WholeConv{33, 32}, WholeConv{70, 34},
+                             WholeConv{64, 40, 1}, WholeConv{301, 40, 1}, WholeConv{20, 33, 3, 2},
+                             WholeConv{20, 33, 3, 1, true}, WholeConv{20, 33, 3, 1, false, 4}}) {
     SCOPED_TRACE(fmt::format("{} to {} kernel {} stride {}", c.in, c.out, c.kernel, c.stride));
     const std::vector<float> weight = whole_numbers(c.out, c.in * c.kernel * c.kernel, 1);
     const HostTensor part{.name = "weight",
@@ -84,10 +85,9 @@ TEST(Int8, ConvolutionsOfWholeNumbersAreExact) {
                           .owner = nullptr};
     const auto op = [&](Backend& backend, DType compute) {
       const Tensor x = from_host(backend, whole_numbers(std::int64_t{2} * 9 * 17, c.in, 2), {2, 9, 17, c.in});
-      const int pad = c.kernel / 2;
       const auto packed = backend.pack({.use = WeightUse::conv2d, .compute = compute, .parts = {{part, {}}}});
       return conv2d(x, *packed,
-                    {.stride = c.stride, .padding = {pad, pad, pad, pad}, .wrap_x = c.wrap, .wrap_y = c.wrap});
+                    {.stride = c.stride, .padding = {c.pad, c.pad, c.pad, c.pad}, .wrap_x = c.wrap, .wrap_y = c.wrap});
     };
     with_int8(op, expect_equal);
   }
