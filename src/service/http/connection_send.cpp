@@ -3,7 +3,7 @@
 #include <array>
 #include <cerrno>
 #include <ctime>
-#include <optional>
+#include <memory>
 
 #include <boost/asio/post.hpp>
 #include <unistd.h>
@@ -113,7 +113,7 @@ asio::awaitable<bool> Connection::send_events(std::string head, std::shared_ptr<
   const auto framed = [is_chunked](const std::string& text) {
     return is_chunked ? fmt::format("{:x}\r\n{}\r\n", text.size(), text) : text;
   };
-  auto listening = std::make_optional<Listening>(stream->bell(), ringer());
+  auto listening = std::make_unique<const Listening>(stream->bell(), ringer());
   error_code error = co_await wire_.write(head, within(shared_->options.write_time));
   Deadline last = std::chrono::steady_clock::now();
   bool ended = false;
