@@ -31,6 +31,7 @@ struct Options {
   std::string controlnet;
   std::string demo_model;
   std::string precision = "auto";
+  std::string instruction_set;
   std::vector<int> sizes{512, 1024};
   int threads = 0;
   int runs = 3;
@@ -93,7 +94,7 @@ void run_lora(bench::LoadedCheckpoint& model, const std::string& checkpoint, int
 }
 
 int run(const Options& options) {
-  const auto backend = make_cpu_backend({.threads = options.threads, .instruction_set = ""});
+  const auto backend = make_cpu_backend({.threads = options.threads, .instruction_set = options.instruction_set});
   Precision precision = *value_of<Precision>(options.precision);
   if (precision == Precision::automatic) {
     precision = backend->fast_float() == DType::bf16 ? Precision::bfloat16 : Precision::float32;
@@ -144,6 +145,7 @@ int main(int argc, char** argv) try {
                  "auto is bfloat16 where the machine has fast products of it, else float32")
       ->check(CLI::IsMember({"auto", "bfloat16", "float32", "int8"}))
       ->capture_default_str();
+  app.add_option("--instruction-set", options.instruction_set, "Empty: the best that this machine has");
   app.add_option("--only", options.only, "These parts alone: " + fmt::format("{}", fmt::join(kParts, ", ")))
       ->delimiter(',')
       ->check(CLI::IsMember(kParts));
