@@ -123,6 +123,44 @@ TEST(Int8, WhatIsNotFiniteStaysSo) {
   }
 }
 
+TEST(Int8, WeightsThatAreNotFiniteStaySo) {
+  const auto backend = make_cpu_backend();
+  if (!backend->has_fast(DType::i8)) GTEST_SKIP() << "this machine has no int8 products";
+  const Shape shape{32, 64};
+  const Tensor x = from_host(*backend, random_normal({1, 64}, 2), {1, 64});
+  const RandomWeight left({32, 3}, 3);
+  const RandomWeight right({3, 64}, 4);
+  const LowRankProduct product{.left = left.tensor(), .right = right.tensor()};
+  for (const float bad : {INFINITY, NAN}) {
+    std::vector<float> floats = random_normal(shape, 1);
+    floats[5 * 64 + 10] = bad;  // not the last of its column, nor of the file
+    std::vector<std::uint16_t> halves;
+    std::vector<std::uint16_t> bfloats;
+    for (const float value : floats) {
+      halves.push_back(float_to_f16(value));
+      bfloats.push_back(float_to_bf16(value));
+    }
+    const auto tensor = [&](DType type, const auto& values) {
+      return HostTensor{.name = "weight",
+                        .dtype = type,
+                        .shape = shape,
+                        .data = reinterpret_cast<const std::byte*>(values.data()),
+                        .owner = nullptr};
+    };
+    for (const HostTensor& part :
+         {tensor(DType::f32, floats), tensor(DType::f16, halves), tensor(DType::bf16, bfloats)}) {
+      for (const std::size_t products : {0, 1}) {
+        SCOPED_TRACE(fmt::format("{} in {}, {} products", bad, to_string(part.dtype), products));
+        const auto weight = backend->pack({.use = WeightUse::linear,
+                                           .compute = DType::i8,
+                                           .parts = {{part, std::vector<LowRankProduct>(products, product)}}});
+        const std::vector<float> y = to_host(linear(x, *weight, {}));
+        for (std::size_t i = 0; i < y.size(); ++i) EXPECT_EQ(std::isfinite(y[i]), i != 5) << i;
+      }
+    }
+  }
+}
+
 TEST(Int8, InstructionSetsWithoutItRefuseTheWeight) {
   const RandomWeight weight({32, 64}, 1);
   for (const std::string& set : available_instruction_sets()) {
