@@ -31,9 +31,6 @@ Result<std::shared_ptr<const MappedFile>> MappedFile::open(const std::filesystem
     if (data == MAP_FAILED) {
       return fail(ErrorCode::internal, "cannot map {}: {}", path.string(), std::generic_category().message(errno));
     }
-    // Where the file system has large pages, they take the place of some hundred small ones each. Elsewhere this is in
-    // vain, which is as good as before.
-    ::madvise(data, file->size_, MADV_HUGEPAGE);
     file->data_ = static_cast<const std::byte*>(data);
   }
   return file;
@@ -41,6 +38,10 @@ Result<std::shared_ptr<const MappedFile>> MappedFile::open(const std::filesystem
 
 MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+void MappedFile::use_large_pages() const {
+  if (data_ != nullptr) ::madvise(const_cast<std::byte*>(data_), size_, MADV_HUGEPAGE);
 }
 
 }  // namespace darkroom

@@ -21,6 +21,9 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   const std::filesystem::path& path() const { return path_; }
+  // For who is going to read all of it: what is touched from here on is read in pieces of megabytes and takes one page
+  // where it took hundreds. In vain where the file system has no large pages.
+  void use_large_pages() const;
 
  private:
   MappedFile() = default;

@@ -182,21 +182,22 @@ std::string system_error_text(int error) { return std::generic_category().messag
 Result<SafetensorsFile> SafetensorsFile::open(const std::filesystem::path& path) {
   auto mapped = MappedFile::open(path);
   if (!mapped) return tl::unexpected(std::move(mapped.error()));
-  return open(std::move(*mapped));
+  return open(*mapped);
 }
 
-Result<SafetensorsFile> SafetensorsFile::open(std::shared_ptr<const MappedFile> mapped) {
+Result<SafetensorsFile> SafetensorsFile::open(const std::shared_ptr<const MappedFile>& mapped) {
   const std::span<const std::byte> bytes = mapped->bytes();
   const std::string name = mapped->path().string();
-  auto file = parse(bytes, std::move(mapped), name);
+  auto file = parse(bytes, mapped, name);
   if (file) {
+    mapped->use_large_pages();  // not before: many are opened for their header alone
     for (HostTensor& tensor : file->tensors_) tensor.mapped = true;
   }
   return file;
 }
 
-Result<SafetensorsFile> SafetensorsFile::parse(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
-                                               std::string name) {
+Result<SafetensorsFile> SafetensorsFile::parse(std::span<const std::byte> bytes,
+                                               const std::shared_ptr<const void>& owner, std::string name) {
   SafetensorsFile file;
   file.name_ = std::move(name);
   file.file_bytes_ = bytes.size();

@@ -26,9 +26,9 @@ class SafetensorsFile {
   // unsupported (an element type of the format that the engine has not).
   static Result<SafetensorsFile> open(const std::filesystem::path& path);
   // The same of a file that is mapped already.
-  static Result<SafetensorsFile> open(std::shared_ptr<const MappedFile> file);
+  static Result<SafetensorsFile> open(const std::shared_ptr<const MappedFile>& mapped);
   // The same of bytes in memory, which `owner` keeps alive; `name` is what messages call them.
-  static Result<SafetensorsFile> parse(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
+  static Result<SafetensorsFile> parse(std::span<const std::byte> bytes, const std::shared_ptr<const void>& owner,
                                        std::string name);
 
   const std::string& name() const { return name_; }

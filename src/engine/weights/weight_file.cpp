@@ -72,6 +72,7 @@ Result<WeightFile> open_weight_file(const fs::path& path) {
   if (is_torch_file(bytes)) {
     auto read = read_torch_file(bytes, *mapped, path.string());
     if (!read) return tl::unexpected(std::move(read.error()));
+    (*mapped)->use_large_pages();  // as safetensors files do
     tensors = *std::move(read);
     result.format = FileFormat::pickle;
   } else {
