@@ -32,8 +32,8 @@ std::string value_in(const char* file, std::string_view key) {
 
 // The instruction sets that the kernels make use of, of those that this processor has.
 std::vector<std::string> instruction_sets() {
-  constexpr std::array<std::string_view, 7> kUseful = {"avx2",        "fma",         "f16c",    "avx512f",
-                                                       "avx512_vnni", "avx512_bf16", "amx_bf16"};
+  constexpr std::array<std::string_view, 8> kUseful = {"avx2",        "fma",         "f16c",     "avx512f",
+                                                       "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"};
   std::istringstream flags(value_in("/proc/cpuinfo", "flags"));
   std::vector<std::string> found;
   for (std::string flag; flags >> flag;) {

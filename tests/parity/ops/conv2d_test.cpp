@@ -109,6 +109,16 @@ INSTANTIATE_TEST_SUITE_P(
         ConvCase{.pictures = 2, .height = 3, .width = 4, .in = 5, .out = 9, .use = kDoubled, .residual = true}));
 
 INSTANTIATE_TEST_SUITE_P(
+    // More rows and outputs than a task has, sums in more than one piece of a tap and of several taps; rows of x that
+    // lie evenly for a tile, at the edges of pictures and over their lines' ends.
+    Tasks, ConvParity,
+    testing::Values(
+        ConvCase{.pictures = 2, .height = 20, .width = 24, .in = 704, .out = 48, .y = DType::bf16, .residual = true},
+        ConvCase{.height = 40, .width = 16, .in = 64, .out = 700, .row_bias = true},
+        ConvCase{.pictures = 3, .height = 9, .width = 37, .in = 96, .out = 33, .stride = 2},
+        ConvCase{.height = 19, .width = 48, .in = 1344, .out = 40, .kernel = 1, .padding = kNone}));
+
+INSTANTIATE_TEST_SUITE_P(
     Edges, ConvParity,
     testing::Values(
         // Edges that fill tiles of their own, pixels that see nothing at all, edges without a middle.

@@ -75,7 +75,8 @@ struct WholeConv {
 TEST(Int8, ConvolutionsOfWholeNumbersAreExact) {
   for (const WholeConv& c : {WholeConv{3, 5}, WholeConv{4, 70}, WholeConv{33, 32}, WholeConv{70, 34},
                              WholeConv{64, 40, 1}, WholeConv{301, 40, 1}, WholeConv{20, 33, 3, 2},
-                             WholeConv{20, 33, 3, 1, true}, WholeConv{20, 33, 3, 1, false, 4}}) {
+                             WholeConv{20, 33, 3, 1, true}, WholeConv{20, 33, 3, 1, false, 4}, WholeConv{64, 70},
+                             WholeConv{192, 33, 3, 2}, WholeConv{64, 40, 3, 1, true}, WholeConv{128, 5, 1}}) {
     SCOPED_TRACE(fmt::format("{} to {} kernel {} stride {}", c.in, c.out, c.kernel, c.stride));
     const std::vector<float> weight = whole_numbers(c.out, c.in * c.kernel * c.kernel, 1);
     const HostTensor part{.name = "weight",

@@ -4,11 +4,18 @@
 #include <array>
 #include <chrono>
 #include <cstring>
+#include <map>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <thread>
 
 #include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 #include "base/error.h"
 #include "engine/backend/cpu/kernels.h"
@@ -150,13 +157,27 @@ bool has_avx512() {
 bool has_avx512bf16() {
   return has_avx512() && __builtin_cpu_supports("avx512bf16") != 0 && __builtin_cpu_supports("avx512vnni") != 0;
 }
+// Linux gives a process tile registers when it asks for them (Documentation/arch/x86/xstate.rst).
+bool has_amx() {
+  constexpr unsigned kTiles = 1U << 24U | 1U << 25U | 1U << 22U;  // AMX-TILE, AMX-INT8 and AMX-BF16
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  if (!has_avx512bf16() || __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0 || (edx & kTiles) != kTiles)
+    return false;
+  constexpr long kRequestPermission = 0x1023;
+  constexpr long kTileData = 18;
+  return ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
 #endif
 
 // The best first.
 std::span<const InstructionSet> instruction_sets() {
   static constexpr std::array sets {
 #if defined(__x86_64__)
-    InstructionSet{"avx512bf16", cpu::avx512bf16::kernels, has_avx512bf16},
+    InstructionSet{"amx", cpu::amx::kernels, has_amx},
+        InstructionSet{"avx512bf16", cpu::avx512bf16::kernels, has_avx512bf16},
         InstructionSet{"avx512", cpu::avx512::kernels, has_avx512},
         InstructionSet{"avx2", cpu::avx2::kernels, has_avx2},
 #endif
@@ -188,10 +209,15 @@ double product_rate(const Kernels& kernels, Type type, std::int64_t rounds, int 
 }
 
 // The instruction for bfloat16 does twice or half of float32's work in a time, depending on the processor (ADR 10), so
-// it is measured: a millisecond, far from either answer's edge, once a process so that all of it agrees.
+// it is measured: a millisecond, far from either answer's edge, once a process for each instruction set so that all of
+// it agrees.
 bool bf16_is_fast(const Kernels& kernels) {
   if (!kernels.native_bf16) return false;
-  static const bool fast = [&] {
+  static std::mutex mutex;
+  static std::map<const Kernels*, bool> known;
+  const std::lock_guard lock(mutex);
+  const auto [found, is_new] = known.try_emplace(&kernels);
+  if (is_new) {
     constexpr std::int64_t kRounds = 10'000;
     double bf16 = 0;
     double f32 = 0;
@@ -199,9 +225,9 @@ bool bf16_is_fast(const Kernels& kernels) {
       bf16 = std::max(bf16, product_rate(kernels, Type::bf16, kRounds, 1, 1));
       f32 = std::max(f32, product_rate(kernels, Type::f32, kRounds, 1, 1));
     }
-    return bf16 > 0.7 * f32;  // equal would do: bfloat16 is half the bytes
-  }();
-  return fast;
+    found->second = bf16 > 0.7 * f32;  // equal would do: bfloat16 is half the bytes
+  }
+  return found->second;
 }
 
 int usable_cores() {
@@ -339,8 +365,8 @@ class CpuBackend final : public Backend {
       args.taps = 4;
     }
     const int count = doubled ? 4 : 1;
-    auto weight = std::make_shared<CpuWeight>(
-        spare_weight_, info, static_cast<std::size_t>(kernels_.packed_bytes(args)), count, panel_type);
+    auto weight = std::make_shared<CpuWeight>(spare_weight_, info,
+                                              static_cast<std::size_t>(kernels_.packed_bytes(args)), count, panel_type);
     const auto scratch = allocate(static_cast<std::size_t>(kernels_.pack_scratch_bytes(args)));
     args.scratch = scratch->data();
     for (int i = 0; i < count; ++i) {
@@ -358,7 +384,7 @@ class CpuBackend final : public Backend {
     gemm.grid_w = gemm.in_w = gemm.out_w = x.rows();
     gemm.geglu = weight.use == WeightUse::linear_geglu;
     gemm.weight = weight.kernel(0);
-    kernels_.gemm(gemm);
+    run(gemm);
   }
 
   void conv2d(const Conv2dArgs& args, const Tensor& out) override {
@@ -384,7 +410,7 @@ class CpuBackend final : public Backend {
         gemm.offset_x = parity % 2;
         set_taps(gemm, 2, 2, 1 - gemm.offset_y, 1 - gemm.offset_x);
         gemm.weight = weight.kernel(parity);
-        kernels_.gemm(gemm);
+        run(gemm);
       }
       return;
     }
@@ -393,7 +419,7 @@ class CpuBackend final : public Backend {
     gemm.stride = args.stride;
     set_taps(gemm, weight.kernel_h, weight.kernel_w, args.padding.top, args.padding.left);
     gemm.weight = weight.kernel(0);
-    kernels_.gemm(gemm);
+    run(gemm);
   }
 
   void group_norm(const GroupNormArgs& args, const Tensor& out) override {
@@ -514,6 +540,12 @@ class CpuBackend final : public Backend {
   }
 
  private:
+  void run(cpu::GemmArgs gemm) {
+    const std::shared_ptr<Buffer> scratch = allocate(static_cast<std::size_t>(kernels_.gemm_scratch_bytes(gemm)));
+    gemm.scratch = scratch->data();
+    kernels_.gemm(gemm);
+  }
+
   void run(cpu::GroupNormKernelArgs norm) {
     const auto doubles = static_cast<std::size_t>(kernels_.group_norm_scratch_doubles(norm));
     const std::shared_ptr<Buffer> scratch = allocate(doubles * sizeof(double));

@@ -22,7 +22,7 @@ std::unique_ptr<Backend> make_cpu_backend(const CpuOptions& options = {});
 // set: the best of `runs` runs of a fraction of a second. 0 without an instruction for them.
 double bare_product_rate(DType compute, int threads, int runs);
 
-// Those compiled in that this machine can run, the best first: "avx512bf16", "avx512", "avx2", "baseline".
+// Those compiled in that this machine can run, the best first: "amx", "avx512bf16", "avx512", "avx2", "baseline".
 std::vector<std::string> available_instruction_sets();
 
 }  // namespace darkroom::engine

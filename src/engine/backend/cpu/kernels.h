@@ -54,6 +54,7 @@ struct GemmArgs {  // NOLINT(clang-analyzer-optin.performance.Padding): ordered 
   Act act = Act::none;
   const float* slopes = nullptr;  // [outputs], leaky_relu's; null: as it is
   float scale = 1.0F;
+  void* scratch = nullptr;  // gemm_scratch_bytes()
   int threads = 1;
 };
 
@@ -170,6 +171,7 @@ struct Kernels {
   // Rows of x, as gemm takes them for int8, lie one behind the other.
   std::int64_t (*quantized_row_bytes)(std::int64_t channels);
   void (*quantize)(const RowView&, std::int64_t rows, std::int64_t channels, void* out, int threads);
+  std::int64_t (*gemm_scratch_bytes)(const GemmArgs&);
   void (*gemm)(const GemmArgs&);
   std::int64_t (*attention_scratch_bytes)(const AttentionKernelArgs&);
   void (*attention)(const AttentionKernelArgs&);
@@ -191,6 +193,9 @@ namespace avx512 {
 const Kernels& kernels();
 }
 namespace avx512bf16 {
+const Kernels& kernels();
+}
+namespace amx {
 const Kernels& kernels();
 }
 #endif

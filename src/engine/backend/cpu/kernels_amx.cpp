@@ -1,0 +1,2 @@
+#define DARKROOM_ISA amx
+#include "engine/backend/cpu/kernels.inc"
