@@ -249,6 +249,7 @@ TEST(Int8, StaysNearFloat32OrIsRefused) {
   spec.steps = 6;
   spec.guidance_scale = 5.0F;
   spec.seed = 1;
+  spec.batch_size = 4;
   spec.scheduler.name = "DPM++ 2M Karras";
   spec.precision = Precision::float32;
   Silent progress;
@@ -257,8 +258,12 @@ TEST(Int8, StaysNearFloat32OrIsRefused) {
   try {
     const GenerationResult fast = run(spec, progress);
     EXPECT_EQ(fast.compute_type, "int8");
-    // 34.8 to 37.6 dB by instruction sets and the type between layers.
-    EXPECT_GE(psnr(as_image(exact.pictures[0]), as_image(fast.pictures[0])), 33.0);
+    // Of several: one picture's is up to 3 dB another with other instructions, or another type between the layers.
+    double sum = 0;
+    for (std::size_t i = 0; i < exact.pictures.size(); ++i) {
+      sum += psnr(as_image(exact.pictures[i]), as_image(fast.pictures[i]));
+    }
+    EXPECT_GE(sum / static_cast<double>(exact.pictures.size()), 35.0);
   } catch (const Failure& failure) {
     EXPECT_EQ(failure.error().code, ErrorCode::unsupported);
   }
