@@ -83,9 +83,8 @@ void run_lora(bench::LoadedCheckpoint& model, const std::string& checkpoint, int
                                  checkpoint + ".lora.safetensors", kRank, threads, runs);
   report.line(
       "LoRA of rank {} on every attention block, {:.0f} MiB, {} parameters: reading it {:.2f} s and laying out alone "
-      "{:.2f} s, in the type of layers that wear one {:.2f} s; on {:.2f} s ({:.2f} times), another in its place {:.2f} "
-      "s "
-      "({:.2f} times), off {:.2f} s",
+      "{:.2f} s, in the type of layers that wear one {:.2f} s; on {:.2f} s ({:.2f} times), another in its place "
+      "{:.2f} s ({:.2f} times), off {:.2f} s",
       kRank, lora.file_mib, lora.parameters, lora.read_seconds, lora.lay_out_seconds, lora.worn_seconds,
       lora.put_on_seconds, lora.ratio(lora.put_on_seconds), lora.switch_seconds, lora.ratio(lora.switch_seconds),
       lora.take_off_seconds);
