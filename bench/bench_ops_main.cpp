@@ -105,20 +105,23 @@ class OpsBench {
            [&] { engine::layer_norm(x, gamma, gamma, 1e-5F, activation_type()); });
   }
 
-  // Laying out a weight of a float16 file; GB/s of the file.
-  void pack(std::int64_t out, std::int64_t in, int kernel) {
-    const std::string name = fmt::format("pack {}x{}x{}x{} float16", out, in, kernel, kernel);
+  // Laying out a weight of a float16 file, and what a LoRA of this rank adds to it; GB/s of the file.
+  void pack(std::int64_t out, std::int64_t in, int kernel, std::int64_t rank) {
+    std::string name = fmt::format("pack {}x{}x{}x{} float16", out, in, kernel, kernel);
+    if (rank > 0) name += fmt::format(" rank {}", rank);
     if (!wanted(name)) return;
     const Shape shape{out, in, kernel, kernel};
     const std::vector<std::uint16_t> halves(static_cast<std::size_t>(shape.elements()), 0x3555);
-    const PackRequest request{.use = WeightUse::conv2d,
-                              .compute = settings_.compute,
-                              .parts = {{{.name = "weight",
-                                          .dtype = DType::f16,
-                                          .shape = shape,
-                                          .data = reinterpret_cast<const std::byte*>(halves.data()),
-                                          .owner = nullptr},
-                                         {}}}};
+    const auto tensor = [&](const Shape& of) {
+      return HostTensor{.name = "weight",
+                        .dtype = DType::f16,
+                        .shape = of,
+                        .data = reinterpret_cast<const std::byte*>(halves.data()),
+                        .owner = nullptr};
+    };
+    TensorSum sum{tensor(shape), {}};
+    if (rank > 0) sum.products.push_back({.left = tensor({out, rank}), .right = tensor({rank, in, kernel, kernel})});
+    const PackRequest request{.use = WeightUse::conv2d, .compute = settings_.compute, .parts = {sum}};
     report(name, 0, 2e-9 * static_cast<double>(shape.elements()), [&] { backend_.pack(request); });
   }
 
@@ -232,8 +235,10 @@ void run_all(OpsBench& bench) {
   bench.layer_norm(2048, 640);
   bench.layer_norm(512, 1280);
   bench.add(8192, 320);
-  bench.pack(10240, 1280, 1);
-  bench.pack(1280, 1280, 3);
+  for (const std::int64_t rank : {0, 16}) {
+    bench.pack(10240, 1280, 1, rank);
+    bench.pack(1280, 1280, 3, rank);
+  }
 }
 
 }  // namespace
