@@ -34,7 +34,7 @@ std::string network_of(const fs::path& folder, const nlohmann::json& config) {
 // Refuses what would need more than the tensors to be applied.
 Result<void> check_config(const nlohmann::json& config, const std::string& file) {
   ConfigReader reader(config, file);
-  reader.only("peft_type", {"LORA", "LOHA"});
+  reader.only("peft_type", {"LORA", "LOHA", "LOKR"});
   reader.only("fan_in_fan_out", {false});
   // The others' change begins at another base than the model's own weights.
   reader.only("init_lora_weights", {true, false, "gaussian", "orthogonal", "eva"});

@@ -38,13 +38,16 @@ Result<AdaptedShape> adapted_shape(const WeightSource& base, const LayerPlace& p
   return shape;
 }
 
-std::optional<float> default_alpha(const AdapterMetadata& settings, const std::string& layer,
+// PEFT scales LoKr by the rank that it was asked for, though whole factors have none; of the others tensors say the
+// rank.
+std::optional<float> default_scale(const AdapterMetadata& settings, const std::string& layer,
                                    const AdapterTensors& tensors) {
   for (const AdapterRole role : {AdapterRole::down, AdapterRole::hada_w1_b}) {
     const auto right = tensors.find(role);
-    if (right != tensors.end() && right->second.shape.rank() > 0) return settings.alpha(layer, right->second.shape[0]);
+    if (right != tensors.end() && right->second.shape.rank() > 0) return settings.scale(layer, right->second.shape[0]);
   }
-  return std::nullopt;
+  const bool kronecker = tensors.contains(AdapterRole::lokr_w1) || tensors.contains(AdapterRole::lokr_w1_a);
+  return kronecker ? settings.scale(layer, std::nullopt) : std::nullopt;
 }
 
 // "bundle_emb.TOKEN.clip_g", "bundle_emb.TOKEN.string_to_param.*": a textual inversion's tensor, and the word that it
@@ -118,8 +121,8 @@ Result<std::shared_ptr<const Lora>> Lora::bind(const WeightSource& file, const A
   for (auto& [name, found] : layers) {
     const auto shape = adapted_shape(names.base(found.place.target), found.place);
     if (!shape) return tl::unexpected(shape.error());
-    const auto alpha = default_alpha(settings, name, found.tensors);
-    auto layer = make_adapter_layer(name, std::move(found.tensors), *shape, alpha);
+    const auto scale = default_scale(settings, name, found.tensors);
+    auto layer = make_adapter_layer(name, std::move(found.tensors), *shape, scale);
     if (!layer) return fail(layer.error().code, "{}: {}", file.describe(), layer.error().message);
     layer->places = found.place.layers;
     lora->add(*layer, found.place);

@@ -231,12 +231,11 @@ std::optional<Dora> take_dora(Parts& parts, const AdaptedShape& shape) {
 }  // namespace
 
 Result<AdapterLayer> make_adapter_layer(std::string name, AdapterTensors tensors, const AdaptedShape& shape,
-                                        std::optional<float> default_alpha) {
+                                        std::optional<float> default_scale) {
   using enum AdapterRole;
   Parts parts(name, std::move(tensors));
   AdapterLayer layer{.name = std::move(name), .shape = shape};
   const std::optional<float> own_alpha = parts.take_number(alpha);
-  const std::optional<float> alpha_value = own_alpha ? own_alpha : default_alpha;
   layer.dora = take_dora(parts, shape);
 
   std::int64_t rank = 0;  // 0: alpha does not count
@@ -257,7 +256,11 @@ Result<AdapterLayer> make_adapter_layer(std::string name, AdapterTensors tensors
   } else if (parts.has(difference)) {
     layer.change = Factor{.left = parts.take(difference, "diff", whole_shape(shape))};
   }
-  if (alpha_value && rank > 0) layer.scale = *alpha_value / static_cast<float>(rank);
+  if (own_alpha && rank > 0) {
+    layer.scale = *own_alpha / static_cast<float>(rank);
+  } else if (!own_alpha && default_scale) {
+    layer.scale = *default_scale;
+  }
 
   if (parts.has(bias_difference)) {
     layer.bias = parts.take(bias_difference, "diff_b", {shape.out});

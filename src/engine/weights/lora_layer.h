@@ -108,9 +108,9 @@ struct AdapterLayer {
   std::vector<std::string> places;
 };
 
-// default_alpha: what alpha is where the file's tensors do not say; none: the rank.
+// default_scale: what the change is scaled by where the file's tensors do not say an alpha; none: 1.
 // Errors: corrupt_data naming the tensor, what was expected and what was found.
 Result<AdapterLayer> make_adapter_layer(std::string name, AdapterTensors tensors, const AdaptedShape& shape,
-                                        std::optional<float> default_alpha = {});
+                                        std::optional<float> default_scale = {});
 
 }  // namespace darkroom::engine

@@ -24,14 +24,21 @@ class AdapterMetadata {
   // Error corrupt_data naming the key.
   Result<void> add(const std::string& network, const nlohmann::json& config, const std::string& place);
 
-  // What alpha is to mean for a layer (its name as in the file, "unet.mid_block.attentions.0.proj_in") of this rank.
-  std::optional<float> alpha(const std::string& layer, std::int64_t rank) const;
+  // What a layer's change is scaled by (its name as in the file, "unet.mid_block.attentions.0.proj_in"): alpha/rank.
+  // rank: of its tensors, or nothing where they need not have one (LoKr), which leaves what is said of it here.
+  std::optional<float> scale(const std::string& layer, std::optional<std::int64_t> rank) const;
 
  private:
+  struct Number {
+    std::optional<float> usual;
+    std::map<std::string, float> patterns;  // of layers whose name ends so
+
+    std::optional<float> of(const std::string& layer) const;
+  };
   struct Network {
-    std::optional<float> alpha;
-    bool divides_by_root = false;         // rsLoRA: scale = alpha/√rank
-    std::map<std::string, float> alphas;  // of layers whose name ends so
+    Number alpha;
+    Number rank;
+    bool divides_by_root = false;  // rsLoRA: scale = alpha/√rank
   };
   std::map<std::string, Network> networks_;  // "unet"
 };

@@ -344,12 +344,14 @@ class PeftFolder : public testing::Test {
  protected:
   // An adapter of one layer in `below`, under the name that save_pretrained() gives it.
   void save(const std::string& below, const std::string& config, const std::string& layer, const Shape& weight) {
+    const std::string name = "base_model.model." + layer;
+    save_tensors(below, config,
+                 {noise(name + ".lora_A.weight", {4, weight[1]}), noise(name + ".lora_B.weight", {weight[0], 4})});
+  }
+  void save_tensors(const std::string& below, const std::string& config, const std::vector<HostTensor>& tensors) {
     const auto place = folder_.path() / below;
     std::filesystem::create_directories(place);
     std::ofstream(place / "adapter_config.json") << config;
-    const std::string name = "base_model.model." + layer;
-    std::vector<HostTensor> tensors{noise(name + ".lora_A.weight", {4, weight[1]}),
-                                    noise(name + ".lora_B.weight", {weight[0], 4})};
     EXPECT_TRUE(write_safetensors(place / "adapter_model.safetensors", tensors));
   }
   void save_unet(const std::string& below, const std::string& config) {
@@ -383,6 +385,25 @@ TEST_F(PeftFolder, TheConfigurationSaysByWhatItIsScaled) {
   EXPECT_EQ(unet_scale(), 1.0F);
 }
 
+// PEFT's LoKrLayer: make_kron(w1, w2, alpha / r), r as asked for, whatever of the factors is a product.
+TEST_F(PeftFolder, LoKrIsScaledByTheRankThatWasAskedFor) {
+  const Shape weight = folder().unet.weights->info(kToQ + ".weight")->shape;
+  const std::string name = "base_model.model." + kToQ;
+  const std::vector<HostTensor> whole{noise(name + ".lokr_w1", {4, 4}),
+                                      noise(name + ".lokr_w2", {weight[0] / 4, weight[1] / 4})};
+  const std::vector<HostTensor> product{noise(name + ".lokr_w1", {4, 4}),
+                                        noise(name + ".lokr_w2_a", {weight[0] / 4, 2}),
+                                        noise(name + ".lokr_w2_b", {2, weight[1] / 4})};
+  for (const auto& tensors : {whole, product}) {
+    save_tensors("", R"({"peft_type": "LOKR", "r": 16, "alpha": 8, "decompose_factor": 4})", tensors);
+    EXPECT_EQ(unet_scale(), 0.5F);
+    save_tensors("", R"({"peft_type": "LOKR", "r": 16, "alpha": 8, "rank_pattern": {")" + kToQ + R"(": 2}})", tensors);
+    EXPECT_EQ(unet_scale(), 4.0F);
+    save_tensors("", R"({"peft_type": "LOKR"})", tensors);
+    EXPECT_EQ(unet_scale(), 1.0F);
+  }
+}
+
 TEST_F(PeftFolder, TheNetworkIsTheClassThatItSaysOrItsFoldersName) {
   save_text("", R"({"auto_mapping": {"base_model_class": "CLIPTextModelWithProjection"}})");
   const auto by_class = Lora::open(folder_.path(), names());
@@ -414,10 +435,12 @@ TEST_F(PeftFolder, WhatCannotBeAppliedIsNamed) {
   EXPECT_THAT(refusal_of_folder().message, HasSubstr("holds no LoRA"));
   for (const auto& [config, code, message] : {
            std::tuple(R"({"peft_type": "IA3"})", ErrorCode::unsupported,
-                      R"('peft_type' is "IA3"; implemented is "LORA" or "LOHA")"),
+                      R"('peft_type' is "IA3"; implemented is "LORA" or "LOHA" or "LOKR")"),
            {R"({"init_lora_weights": "pissa"})", ErrorCode::unsupported, R"('init_lora_weights' is "pissa")"},
            {R"({"fan_in_fan_out": true})", ErrorCode::unsupported, "'fan_in_fan_out' is true; implemented is false"},
            {R"({"lora_alpha": "8"})", ErrorCode::corrupt_data, R"('lora_alpha' is "8", expected a number)"},
+           {R"({"r": 0})", ErrorCode::corrupt_data, "'r' is 0, expected a number above 0"},
+           {R"({"rank_pattern": {"a": -1}})", ErrorCode::corrupt_data, "expected an object of numbers above 0"},
            {R"([])", ErrorCode::corrupt_data, "adapter_config.json"},
        }) {
     save_unet("", config);
