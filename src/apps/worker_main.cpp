@@ -4,9 +4,12 @@
 #include <cstdlib>
 #include <exception>
 #include <string_view>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <omp.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -96,19 +99,41 @@ int run(int argc, char** argv) {
   return 0;
 }
 
-// Threads of the engine's kernels that wait for each other must sleep, not spin: on a machine with other work a
-// spinning one keeps the one it waits for from running. OpenMP reads this once, as the program starts.
-void start_with_sleeping_threads(char** argv) {
-  if (std::getenv("OMP_WAIT_POLICY") != nullptr) return;
-  ::setenv("OMP_WAIT_POLICY", "passive", 0);
-  ::execv("/proc/self/exe", argv);  // where this fails, the program runs on, only slower
+// All cores of OpenMP's places; none where its threads are not bound to such.
+cpu_set_t cores_of_places() {
+  cpu_set_t cores;
+  CPU_ZERO(&cores);
+  for (int place = 0; place < ::omp_get_num_places(); ++place) {
+    std::vector<int> ids(static_cast<std::size_t>(::omp_get_place_num_procs(place)));
+    ::omp_get_place_proc_ids(place, ids.data());
+    for (const int id : ids) CPU_SET(id, &cores);
+  }
+  return cores;
+}
+
+// What OpenMP reads once, as the program starts, made to fit the engine's threads. Those that wait for each other must
+// sleep, not spin: on a machine with other work a spinning one keeps the one it waits for from running. And none is
+// bound: the first thread would be, to one core, and all that it starts would share that one.
+void start_with_fitting_threads(char** argv) {
+  const cpu_set_t cores = cores_of_places();
+  if (CPU_COUNT(&cores) > 0) ::sched_setaffinity(0, sizeof cores, &cores);
+  bool again = false;
+  if (std::getenv("OMP_WAIT_POLICY") == nullptr) {
+    ::setenv("OMP_WAIT_POLICY", "passive", 0);
+    again = true;
+  }
+  for (const char* binds : {"OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY"}) {
+    again |= std::getenv(binds) != nullptr;
+    ::unsetenv(binds);
+  }
+  if (again) ::execv("/proc/self/exe", argv);  // where this fails, the program runs on, only slower
 }
 
 }  // namespace
 }  // namespace darkroom
 
 int main(int argc, char** argv) {
-  darkroom::start_with_sleeping_threads(argv);
+  darkroom::start_with_fitting_threads(argv);
   try {
     return darkroom::run(argc, argv);
   } catch (const std::exception& error) {

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <string>
 #include <system_error>
 
 #include <fcntl.h>
@@ -27,20 +28,24 @@ ErrorCode code_of(int error) {
   }
 }
 
-// A file that is deleted unless it was renamed.
+std::atomic<unsigned> next_name{0};
+
+// A file that is deleted unless it was given its name. Where the file system can, it has none before: if this process
+// dies, nothing is left.
 class Temporary {
  public:
-  explicit Temporary(const std::filesystem::path& directory) {
-    static std::atomic<unsigned> counter{0};
-    do {  // a name may be left from a process that died
-      path_ = directory / fmt::format(".darkroom-{}-{}.tmp", ::getpid(), counter.fetch_add(1));
-      fd_ = Fd{::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)};
-    } while (!fd_ && errno == EEXIST);
+  explicit Temporary(const std::filesystem::path& directory) : directory_(directory) {
+    if (::access(kOpenFiles, X_OK) == 0) fd_ = Fd{::open(directory.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666)};
+    if (fd_) return;
+    name_free([&](const char* name) {
+      fd_ = Fd{::open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)};
+      return static_cast<bool>(fd_);
+    });
   }
   Temporary(const Temporary&) = delete;
   Temporary& operator=(const Temporary&) = delete;
   ~Temporary() {
-    if (fd_) ::unlink(path_.c_str());
+    if (!named_.empty()) ::unlink(named_.c_str());
   }
 
   // Each says whether it worked; errno tells why not.
@@ -55,13 +60,37 @@ class Temporary {
     return ::fsync(fd_.get()) == 0;
   }
   bool rename_to(const std::filesystem::path& path) {
-    if (::rename(path_.c_str(), path.c_str()) != 0) return false;
-    fd_.reset();
+    if (named_.empty()) {
+      if (link_to(path.c_str())) return true;
+      // What stands there can only be replaced by a file that has a name.
+      if (errno != EEXIST || !name_free([&](const char* name) { return link_to(name); })) return false;
+    }
+    if (::rename(named_.c_str(), path.c_str()) != 0) return false;
+    named_.clear();
     return true;
   }
 
  private:
-  std::filesystem::path path_;
+  static constexpr const char* kOpenFiles = "/proc/self/fd";
+
+  bool link_to(const char* name) const {
+    const std::string self = fmt::format("{}/{}", kOpenFiles, fd_.get());
+    return ::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, name, AT_SYMLINK_FOLLOW) == 0;
+  }
+
+  // take(name) with names of this process's until one is not in use: some may be left from a process that died.
+  template <class Take>
+  bool name_free(const Take& take) {
+    do {
+      named_ = directory_ / fmt::format(".darkroom-{}-{}.tmp", ::getpid(), next_name.fetch_add(1));
+      if (take(named_.c_str())) return true;
+    } while (errno == EEXIST);
+    named_.clear();
+    return false;
+  }
+
+  std::filesystem::path directory_;
+  std::filesystem::path named_;  // where it lies until it has its name; empty: nowhere
   Fd fd_;
 };
 

@@ -263,6 +263,25 @@ TEST_F(Faults, ControlPicturesThatCannotBeWrittenTakeThePicturesWithThem) {
   EXPECT_THAT(files(), IsEmpty());
 }
 
+// OpenMP would keep the first thread, and all that it starts, on one core.
+TEST_F(Faults, AnEnvironmentThatBindsThreadsLeavesThemAllCores) {
+  const auto cores_of = [](const fs::path& status) {
+    std::ifstream file(status);
+    std::string line;
+    while (std::getline(file, line) && !line.starts_with("Cpus_allowed_list:")) {
+    }
+    return line;
+  };
+  test::WorkerSettings bound = settings();
+  bound.limits = "export OMP_PROC_BIND=true OMP_PLACES=cores";
+  test::WorkerProgram worker(bound);
+  worker.send("inference_request", "job", job());
+  ASSERT_TRUE(worker.response_to("job")["success"]);
+  for (const auto& thread : fs::directory_iterator(fmt::format("/proc/{}/task", worker.pid()))) {
+    EXPECT_EQ(cores_of(thread.path() / "status"), cores_of("/proc/self/status")) << thread.path();
+  }
+}
+
 TEST_F(Faults, AModelsDirectoryThatGoesAndComesBackCostsTheJobsBetween) {
   measure();
   fs::rename(root_ / "models", root_ / "gone");

@@ -7,9 +7,14 @@
 #include <string_view>
 #include <vector>
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
 
 namespace darkroom {
 namespace {
@@ -79,7 +84,25 @@ TEST_F(AtomicFile, KeepsTheOldFileWhenTheNewOneDoesNotFit) {
   EXPECT_THAT(names(), testing::ElementsAre("a"));
 }
 
+TEST_F(AtomicFile, NothingIsLeftOfAProcessThatDiesWhileItWrites) {
+  const Fd nameless{::open(directory_.c_str(), O_TMPFILE | O_WRONLY, 0600)};
+  if (!nameless) GTEST_SKIP() << "this file system has no files without a name";
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const rlimit limit{4096, 4096};
+    setrlimit(RLIMIT_FSIZE, &limit);
+    std::signal(SIGXFSZ, SIG_DFL);
+    static_cast<void>(write_file_atomically(directory_ / "a", bytes(std::string(10000, 'x'))));
+    ::_exit(0);  // not reached
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFSIGNALED(status)) << status;
+  EXPECT_THAT(names(), testing::IsEmpty());
+}
+
 TEST_F(AtomicFile, StepsAroundANameLeftByAProcessThatDied) {
+  ASSERT_TRUE(write_file_atomically(directory_ / "a", bytes("old")));  // only a name that is taken needs another first
   for (int i = 0; i < 50; ++i) {
     std::ofstream(directory_ / fmt::format(".darkroom-{}-{}.tmp", ::getpid(), i)) << "stale";
   }
