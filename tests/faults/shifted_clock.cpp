@@ -22,10 +22,10 @@ long shift() {
 
 }  // namespace
 
-extern "C" int clock_gettime(clockid_t clock, timespec* time) noexcept {
+extern "C" int clock_gettime(clockid_t clock_id, timespec* tp) noexcept {
   using Function = int (*)(clockid_t, timespec*);
   static const auto real = reinterpret_cast<Function>(::dlsym(RTLD_NEXT, "clock_gettime"));
-  const int result = real(clock, time);
-  if (result == 0 && clock == CLOCK_REALTIME) time->tv_sec += shift();
+  const int result = real(clock_id, tp);
+  if (result == 0 && clock_id == CLOCK_REALTIME) tp->tv_sec += shift();
   return result;
 }

@@ -69,7 +69,7 @@ inline std::vector<std::string> hostile_values() {
                                      "\"/proc/self/mem\"",
                                      "\"%s%s%s%n\"",
                                      "\"{}{0}{:>9999999}\""};
-  values.push_back(std::string(10'000, '['));
+  values.emplace_back(10'000, '[');
   values.push_back(std::string(10'000, '[') + std::string(10'000, ']'));
   std::string objects;
   for (int i = 0; i < 10'000; ++i) objects += "{\"a\":";

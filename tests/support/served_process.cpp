@@ -81,7 +81,7 @@ Result<void> ServedProcess::start() {
   return fail(ErrorCode::timed_out, "darkroom serve does not answer");
 }
 
-Result<void> ServedProcess::wait_until_ready() {
+Result<void> ServedProcess::wait_until_ready() const {
   HttpClient client(port_);
   for (const auto deadline = steady_clock::now() + kPatience; steady_clock::now() < deadline;) {
     if (const auto answer = client.ask("GET", "/readyz"); answer && answer->status == 200) return {};

@@ -29,7 +29,7 @@ class ServedProcess {
   // Starts it, and waits until it answers at all. Errors: those of starting, timed_out.
   Result<void> start();
   // Waits until it has a worker.
-  Result<void> wait_until_ready();
+  Result<void> wait_until_ready() const;
   // SIGKILL, and its end.
   void kill();
   // SIGTERM; whether it has ended well within that time.

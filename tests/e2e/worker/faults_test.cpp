@@ -101,7 +101,7 @@ class Faults : public RealWorker {
 
   static std::string ending(test::WorkerProgram& worker) {
     const std::optional<ExitStatus> status = worker.process().wait(std::chrono::seconds(60));
-    const std::string text = status ? describe(*status) : "still running";
+    std::string text = status ? describe(*status) : "still running";
     EXPECT_FALSE(fs::exists(fmt::format("/proc/{}", worker.pid()))) << "a zombie";
     return text;
   }

@@ -155,8 +155,9 @@ TEST(Linear, TakesWeightsOfEveryFloatingTypeInParts) {
 TEST(Linear, SixteenBitsOfAFileGiveTheSameBitsAsTheirFloats) {
   for (const DType type : {DType::f16, DType::bf16}) {
     // The last has several blocks of rows, groups of panels and pieces of a panel, none of them even.
-    for (const auto& [in, out] :
-         {std::pair<std::int64_t, std::int64_t>{640, 100}, {71, 33}, {9, 5}, {2, 64}, {330, 620}}) {
+    for (const auto& size : {std::pair<std::int64_t, std::int64_t>{640, 100}, {71, 33}, {9, 5}, {2, 64}, {330, 620}}) {
+      const auto in = size.first;
+      const auto out = size.second;
       SCOPED_TRACE(fmt::format("{} {} to {}", to_string(type), in, out));
       std::vector<std::uint16_t> narrow;
       std::vector<float> wide;

@@ -28,7 +28,7 @@ class WithMore final : public WeightSource {
   explicit WithMore(WeightSourcePtr base) : base_(std::move(base)) {}
   void add(const std::string& name, const Shape& shape) {
     auto values = std::make_shared<std::vector<float>>(static_cast<std::size_t>(shape.elements()));
-    float seed = static_cast<float>(tensors_.size());
+    auto seed = static_cast<float>(tensors_.size());
     for (float& value : *values) value = 0.2F * std::sin(seed += 1.7F);
     values_[name] = values;
     tensors_[name] = {.name = name,
@@ -92,14 +92,16 @@ std::vector<Row> attend(const WithMore& w, const std::string& name, const std::v
       for (const Row& other : qkv) {
         double dot = 0;
         for (int c = head * kWidth; c < (head + 1) * kWidth; ++c) {
-          dot += one[static_cast<std::size_t>(c)] * other[static_cast<std::size_t>(kChannels + c)];
+          dot += one[static_cast<std::size_t>(c)] *
+                 other[static_cast<std::size_t>(kChannels) + static_cast<std::size_t>(c)];
         }
         scores.push_back(std::exp(dot / std::sqrt(kWidth)));
         sum += scores.back();
       }
       for (std::size_t k = 0; k < qkv.size(); ++k) {
         for (int c = head * kWidth; c < (head + 1) * kWidth; ++c) {
-          joined[static_cast<std::size_t>(c)] += scores[k] / sum * qkv[k][static_cast<std::size_t>(2 * kChannels + c)];
+          joined[static_cast<std::size_t>(c)] +=
+              scores[k] / sum * qkv[k][std::size_t{2} * kChannels + static_cast<std::size_t>(c)];
         }
       }
     }

@@ -23,10 +23,7 @@ using testing::HasSubstr;
 
 class Keys : public testing::Test {
  protected:
-  Keys() : directory_(std::filesystem::path(testing::TempDir()) / ("auth_test_" + random_key(""))) {}
-  ~Keys() override { std::filesystem::remove_all(directory_); }
-  Keys(const Keys&) = delete;
-  Keys& operator=(const Keys&) = delete;
+  void TearDown() override { std::filesystem::remove_all(directory_); }
 
   NewKey made(const KeyTerms& terms) {
     Result<NewKey> key = KeyFile(directory_).add(terms);
@@ -38,7 +35,7 @@ class Keys : public testing::Test {
     return {std::istreambuf_iterator<char>(file), {}};
   }
 
-  std::filesystem::path directory_;
+  std::filesystem::path directory_ = std::filesystem::path(testing::TempDir()) / ("auth_test_" + random_key(""));
 };
 
 TEST(RandomKey, IsLongAndUnlikeAnyOther) {

@@ -15,13 +15,13 @@ std::vector<std::size_t> compared;  // bytes of each comparison
 }
 
 // The linker's names for the function that stands in and the one that it stands in for.
-extern "C" int __real_CRYPTO_memcmp(const void* a, const void* b,
-                                    std::size_t bytes);  // NOLINT(bugprone-reserved-identifier)
-extern "C" int __wrap_CRYPTO_memcmp(const void* a, const void* b,
-                                    std::size_t bytes) {  // NOLINT(bugprone-reserved-identifier)
+// NOLINTBEGIN(bugprone-reserved-identifier, readability-identifier-naming)
+extern "C" int __real_CRYPTO_memcmp(const void* a, const void* b, std::size_t bytes);
+extern "C" int __wrap_CRYPTO_memcmp(const void* a, const void* b, std::size_t bytes) {
   compared.push_back(bytes);
   return __real_CRYPTO_memcmp(a, b, bytes);
 }
+// NOLINTEND(bugprone-reserved-identifier, readability-identifier-naming)
 
 namespace darkroom {
 namespace {

@@ -23,8 +23,8 @@ using testing::HasSubstr;
 
 class AtomicFile : public testing::Test {
  protected:
-  AtomicFile() { std::filesystem::create_directories(directory_); }
-  ~AtomicFile() override { std::filesystem::remove_all(directory_); }
+  void SetUp() override { std::filesystem::create_directories(directory_); }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
 
   static std::span<const std::byte> bytes(std::string_view text) { return std::as_bytes(std::span(text)); }
   static std::string content(const std::filesystem::path& path) {

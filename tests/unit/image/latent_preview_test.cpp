@@ -11,7 +11,7 @@ TEST(LatentPreview, OfNothingIsTheMeanGrey) {
   const Image preview = latent_preview(std::vector<float>(2 * 3 * 4), 2, 3);
   EXPECT_EQ(preview.width, 3);
   EXPECT_EQ(preview.height, 2);
-  for (std::size_t i = 0; i < preview.pixels.size(); ++i) EXPECT_NEAR(preview.pixels[i], 128, 15);
+  for (const std::uint8_t value : preview.pixels) EXPECT_NEAR(value, 128, 15);
 }
 
 TEST(LatentPreview, BrightnessFollowsTheFirstChannelAndNoiseDoesNotSaturateIt) {

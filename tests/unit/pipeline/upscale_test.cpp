@@ -43,7 +43,7 @@ class Upscale : public testing::Test {
   }
 
   std::unique_ptr<Backend> backend_ = make_cpu_backend();
-  const CancelToken never_;
+  CancelToken never_;
 };
 
 TEST_F(Upscale, TilesThatKnowAllThatANetworkSeesAreTheWhole) {

@@ -21,7 +21,6 @@ namespace fs = std::filesystem;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
-using testing::UnorderedElementsAre;
 using namespace std::chrono_literals;
 
 using OpenStore = std::function<Result<std::unique_ptr<JobStore>>(const fs::path& directory)>;

@@ -1,4 +1,7 @@
 // Every form of adapter against its formula, written out in double with an index for every sum.
+#include <string>
+#include <utility>
+
 #include <gtest/gtest.h>
 
 #include "engine/weights/lora.h"
@@ -59,7 +62,7 @@ HostTensor merged(const std::string& tensor, const std::vector<WornLora>& worn) 
 // A layer with tensors by ending: the tensors of "unet.LAYER".
 class Layer {
  public:
-  explicit Layer(const std::string& layer) : layer_(layer) {}
+  explicit Layer(std::string layer) : layer_(std::move(layer)) {}
   Layer& add(const std::string& ending, const Shape& shape) {
     tensors_.push_back(noise("unet." + layer_ + ending, shape));
     return *this;

@@ -21,9 +21,9 @@ inline std::string zipped(const Entries& entries) {
   std::string directory;
   for (const auto& [name, data] : entries) {
     const std::string sizes = little(0, 4) + little(data.size(), 4) + little(data.size(), 4) + little(name.size(), 2);
-    directory += "PK\x01\x02" + little(0, 8) + little(0, 4) + sizes + little(0, 2) + little(0, 10) +
-                 little(file.size(), 4) + name;
-    file += "PK\x03\x04" + little(0, 10) + sizes + little(0, 2) + name + data;
+    directory.append("PK\x01\x02").append(little(0, 8)).append(little(0, 4)).append(sizes).append(little(0, 2));
+    directory.append(little(0, 10)).append(little(file.size(), 4)).append(name);
+    file.append("PK\x03\x04").append(little(0, 10)).append(sizes).append(little(0, 2)).append(name).append(data);
   }
   const std::string end = "PK\x05\x06" + little(0, 4) + little(entries.size(), 2) + little(entries.size(), 2) +
                           little(directory.size(), 4) + little(file.size(), 4) + little(0, 2);

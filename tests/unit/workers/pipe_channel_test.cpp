@@ -75,7 +75,7 @@ TEST_F(PipeChannelTest, AWorkerIsHeardAskedAndEndsWhenNothingMoreWillCome) {
   channel_->send({{.request_id = "q", .body = AskStatus{}}});
   EXPECT_EQ(std::get<Response>(next_of<WorkerMessage>()).request_id, "q");
   channel_->close();
-  const ExitStatus status = next_of<ExitStatus>();
+  const auto status = next_of<ExitStatus>();
   EXPECT_EQ(status.code, 0);
   EXPECT_EQ(status.signal, 0);
 }
@@ -114,7 +114,7 @@ TEST_F(PipeChannelTest, AMessageOfManyPipesLengthsArrivesWhole) {
       ImageSource{.path = "", .bytes = std::string(3'000'000, 'x')};
   channel_->send({large});
   while (true) {
-    const WorkerMessage message = next_of<WorkerMessage>();
+    const auto message = next_of<WorkerMessage>();
     const auto* response = std::get_if<Response>(&message);
     if (response == nullptr) continue;
     EXPECT_FALSE(response->refusal) << response->refusal->error.message;

@@ -66,7 +66,7 @@ class WorkerPoolTest : public testing::Test {
                     .first_restart = 1s,
                     .last_restart = 5s,
                     .grace = 3s},
-        recorder_, [](WorkerPool::Arrival) {});
+        recorder_, [](const WorkerPool::Arrival&) {});
     pool_->tick(now_);
   }
   void arrive(WorkerArrival what, std::size_t worker = 0) { pool_->receive({worker, std::move(what)}, now_); }
