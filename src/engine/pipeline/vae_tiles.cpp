@@ -8,7 +8,7 @@
 namespace darkroom::engine {
 
 std::uint64_t decoder_bytes(int height, int width, int tile, DType type, std::int64_t channels) {
-  constexpr auto kPixels = static_cast<std::uint64_t>(kLatentPixels * kLatentPixels);
+  constexpr std::uint64_t kPixels = std::uint64_t{kLatentPixels} * kLatentPixels;
   // Of one pixel at full size, in the last level's own channels.
   const std::uint64_t pixel = static_cast<std::uint64_t>(channels) * (type == DType::f32 ? 4 : 2);
   const std::uint64_t whole = static_cast<std::uint64_t>(height) * static_cast<std::uint64_t>(width) * kPixels;

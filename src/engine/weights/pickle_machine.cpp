@@ -15,6 +15,7 @@ namespace {
 constexpr std::size_t kMaxPickleBytes = 64U << 20;
 constexpr std::size_t kMaxValues = 4'000'000;  // a checkpoint has some 25 a tensor
 
+// NOLINTBEGIN(readability-identifier-naming): constants, held against bytes
 enum Opcode : std::uint8_t {
   kMark = '(',
   kStop = '.',
@@ -61,6 +62,7 @@ enum Opcode : std::uint8_t {
   kMemoize = 0x94,
   kFrame = 0x95,
 };
+// NOLINTEND(readability-identifier-naming)
 
 struct StorageClass {
   std::string_view name;

@@ -60,7 +60,7 @@ class PickleMachine {
   std::optional<std::string_view> take_line();
   bool push(PickleValue value);
   bool push_text(int length_bytes);
-  bool push_long(std::uint64_t bytes);
+  bool push_long(std::uint64_t count);                 // of its bytes
   bool push_collection(Kind kind, std::size_t count);  // of the top of the stack
   std::optional<PickleIndex> pop();
   std::optional<std::size_t> pop_mark();                // values above it

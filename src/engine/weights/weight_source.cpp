@@ -45,6 +45,7 @@ std::optional<TensorSum> WeightSource::find_sum(std::string_view name) const {
   return TensorSum{*std::move(tensor), {}};
 }
 
+// NOLINTNEXTLINE(performance-unnecessary-value-param): its elements are moved
 Result<std::shared_ptr<const TensorMap>> TensorMap::make(std::string description, std::vector<HostTensor> tensors) {
   auto map = std::make_shared<TensorMap>();
   map->description_ = std::move(description);

@@ -28,8 +28,9 @@ void read_mask(SdapiDraft& draft, const TolerantReader& in) {
   int blur_x = 4;
   int blur_y = 4;
   if (in.whole("mask_blur", use.blur, 0, kMaxBlur)) blur_x = blur_y = use.blur;
-  const bool apart = in.whole("mask_blur_x", blur_x, 0, kMaxBlur) | in.whole("mask_blur_y", blur_y, 0, kMaxBlur);
-  if (apart) use.blur = std::max(blur_x, blur_y);
+  const bool has_x = in.whole("mask_blur_x", blur_x, 0, kMaxBlur);
+  const bool has_y = in.whole("mask_blur_y", blur_y, 0, kMaxBlur);
+  if (has_x || has_y) use.blur = std::max(blur_x, blur_y);
   if (blur_x != blur_y) draft.warn("mask_blur_x and mask_blur_y differ; the larger one is used for both");
 
   int fill = 0;
@@ -57,8 +58,9 @@ float factor_of(SdapiDraft& draft, const TolerantReader& in) {
   int to_width = 0;
   int to_height = 0;
   constexpr int kMaxSide = 16'384;
-  const bool exact = in.whole("hr_resize_x", to_width, 0, kMaxSide) | in.whole("hr_resize_y", to_height, 0, kMaxSide);
-  if (!exact || (to_width == 0 && to_height == 0)) return factor;
+  const bool has_width = in.whole("hr_resize_x", to_width, 0, kMaxSide);
+  const bool has_height = in.whole("hr_resize_y", to_height, 0, kMaxSide);
+  if ((!has_width && !has_height) || (to_width == 0 && to_height == 0)) return factor;
   const float by_width = static_cast<float>(to_width) / static_cast<float>(draft.spec.width);
   const float by_height = static_cast<float>(to_height) / static_cast<float>(draft.spec.height);
   if (to_width != 0 && to_height != 0 && by_width != by_height) {

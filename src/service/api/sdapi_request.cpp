@@ -100,9 +100,10 @@ void read_seeds(SdapiDraft& draft, const TolerantReader& in) {
 void read_count(SdapiDraft& draft, const TolerantReader& in) {
   int each = 1;
   int times = 1;
-  const bool valid = in.whole("batch_size", each, 1, kMostPictures) | in.whole("n_iter", times, 1, kMostIterations);
+  const bool has_each = in.whole("batch_size", each, 1, kMostPictures);
+  const bool has_times = in.whole("n_iter", times, 1, kMostIterations);
   draft.pictures = each * times;
-  if (valid && draft.pictures > kMostPictures) {
+  if ((has_each || has_times) && draft.pictures > kMostPictures) {
     in.complain("n_iter",
                 fmt::format("times batch_size is {} pictures, at most {} are allowed", draft.pictures, kMostPictures));
   }

@@ -211,6 +211,7 @@ bool Dispatcher::start_jobs(const Start& start, SteadyTime now) {
 }
 
 // Notes the job as running.
+// NOLINTNEXTLINE(performance-unnecessary-value-param): its parts are moved
 PoolJob Dispatcher::begin(Claim claim, bool cold, SteadyTime now) {
   auto& [job, spec] = claim;
   const std::string request_id = fmt::format("{}-{}", job.id, job.attempt);

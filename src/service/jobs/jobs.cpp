@@ -309,7 +309,7 @@ void Jobs::Service::remove_blobs(const std::vector<std::string>& ids) {
 
 // --- Workers ---
 
-template <class T>
+template <class T>  // NOLINTNEXTLINE(performance-unnecessary-value-param): it is moved
 Result<T> Jobs::Service::ask(RequestBody body) {
   const auto answer = std::make_shared<std::promise<Result<ResponseData>>>();
   std::future<Result<ResponseData>> future = answer->get_future();

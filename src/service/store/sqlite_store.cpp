@@ -162,7 +162,7 @@ std::vector<std::string> SqliteStore::claim_rows(const ClaimRequest& request) {
     std::int64_t band = 0;
     double start_tag = 0.0;
     std::string id;
-    auto operator<=>(const Row&) const = default;
+    auto operator<=>(const Row&) const = default;  // NOLINT(modernize-use-nullptr): of the rewritten comparison
   };
   std::vector<Row> rows;
   double cost = 0.0;

@@ -204,7 +204,7 @@ SteadyTime WorkerPool::next_due() const {
 void WorkerPool::ask_status(Slot& slot, SteadyTime now) {
   slot.last_asked = now;
   ++slot.missed;
-  send_question(slot, AskStatus{}, [this, &slot](const Result<ResponseData>& data) {
+  send_question(slot, AskStatus{}, [&slot](const Result<ResponseData>& data) {
     if (!data) return;
     slot.missed = 0;
     if (const auto* status = std::get_if<Status>(&*data)) note_status(slot, *status);

@@ -121,7 +121,7 @@ class WorkerPool {
   tl::unexpected<Error> none_ready() const;
   Slot* free_slot() const;  // an idle one rather than a busy one; null: none is there
   void send_question(Slot& slot, RequestBody body, Answer answer);
-  void note_status(Slot& slot, const Status& status);
+  static void note_status(Slot& slot, const Status& status);
   // culprit: the job because of which it has to go, and what that means for it; "": none alone.
   struct Blame {
     std::string request_id;
