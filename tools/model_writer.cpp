@@ -32,7 +32,7 @@ std::uint16_t half_of(double value) {
   const auto sign = static_cast<std::uint16_t>(bits >> 48 & 0x8000U);
   const std::uint64_t magnitude = bits & 0x7FFF'FFFF'FFFF'FFFFU;
   // Subnormal: adding 2^28 leaves the value's multiple of 2^-24, rounded by the addition, in the low bits.
-  const double absolute = std::bit_cast<double>(magnitude);
+  const auto absolute = std::bit_cast<double>(magnitude);
   const std::uint64_t small = std::bit_cast<std::uint64_t>(absolute + 0x1p28) & 0x7FFU;
   const std::uint64_t rounded = (magnitude + 0x1FF'FFFF'FFFFU + (magnitude >> 42 & 1U)) >> 42;
   const std::uint64_t normal = rounded - (std::uint64_t{1023 - 15} << 10);
@@ -210,7 +210,7 @@ Result<fs::path> inside(const fs::path& folder, const std::string& relative) {
 Result<void> write_parts(const nlohmann::json& manifest, const fs::path& out, const WriteModelOptions& options) {
   const auto& components = manifest.at("components");
   if (out.extension() == ".safetensors") {
-    if (components.size() != 1 || components[0].at("folder") != "") {
+    if (components.size() != 1 || !components[0].at("folder").get_ref<const std::string&>().empty()) {
       return fail(ErrorCode::invalid_argument, "{}: the manifest describes a folder, not one file", out.string());
     }
     return write_component(components[0], out, options);

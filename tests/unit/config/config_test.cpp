@@ -14,7 +14,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 std::string written(const std::string& text) {
-  const std::string path = testing::TempDir() + "/config_test_" + std::to_string(::getpid()) + ".toml";
+  std::string path = testing::TempDir() + "/config_test_" + std::to_string(::getpid()) + ".toml";
   std::ofstream(path) << text;
   return path;
 }

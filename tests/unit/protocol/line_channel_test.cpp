@@ -1,6 +1,7 @@
 #include "protocol/line_channel.h"
 
 #include <array>
+#include <csignal>
 #include <string>
 #include <thread>
 #include <vector>
@@ -8,7 +9,6 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include "base/fd.h"
