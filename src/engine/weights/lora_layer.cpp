@@ -256,10 +256,10 @@ Result<AdapterLayer> make_adapter_layer(std::string name, AdapterTensors tensors
   } else if (parts.has(difference)) {
     layer.change = Factor{.left = parts.take(difference, "diff", whole_shape(shape))};
   }
-  if (own_alpha && rank > 0) {
+  if (!own_alpha) {
+    layer.scale = default_scale.value_or(1.0F);
+  } else if (rank > 0) {
     layer.scale = *own_alpha / static_cast<float>(rank);
-  } else if (!own_alpha && default_scale) {
-    layer.scale = *default_scale;
   }
 
   if (parts.has(bias_difference)) {
