@@ -70,7 +70,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(Attention, PicturesDoNotDependOnTheirBatchOrTheThreads) {
   for (const DType type : {kF32, DType::bf16}) {
-    const AttentionCase c{.pictures = 3, .queries = 150, .keys = 700, .heads = 3, .type = type};
+    const AttentionCase c{.pictures = 3, .queries = 150, .keys = 700, .heads = 3, .type = type, .spread = 50.0F};
     expect_independence(
         [&](Backend& backend, std::int64_t first, std::int64_t count) { return run(backend, c, first, count); });
   }
@@ -85,6 +85,26 @@ TEST(Attention, ScoresFarFromZeroNeitherOverflowNorVanish) {
       return attention(from_host(backend, ones, {1, 20, 8}), from_host(backend, keys, {1, 40, 8}),
                        from_host(backend, random_normal({40, 8}, 2), {1, 40, 8}), {.heads = 1, .scale = 1.0F});
     });
+  }
+}
+
+// A later block's scores are so much larger that a weight by what was largest before would be beyond floating point,
+// for every query or for some.
+TEST(Attention, ScoresThatGrowTakeAllWeight) {
+  constexpr std::int64_t kQueries = 20;
+  constexpr std::int64_t kKeys = 700;
+  for (const DType type : {kF32, DType::bf16}) {
+    for (const float step : {0.01F, 0.5F, 4.0F, -4.0F}) {
+      expect_parity(type == kF32 ? kSums : kWeights, [&](Backend& backend) {
+        std::vector<float> queries(kQueries * 8);
+        for (std::size_t i = 0; i < queries.size(); i += 8) queries[i] = static_cast<float>(i % 24) / 8;
+        std::vector<float> keys = random_normal({kKeys, 8}, 1);
+        for (std::size_t i = 0; i < keys.size(); i += 8) keys[i] = step * static_cast<float>(i / 8);
+        return attention(
+            from_host(backend, queries, {1, kQueries, 8}, type), from_host(backend, keys, {1, kKeys, 8}, type),
+            from_host(backend, random_normal({kKeys, 8}, 2), {1, kKeys, 8}, type), {.heads = 1, .scale = 1.0F});
+      });
+    }
   }
 }
 
