@@ -50,6 +50,17 @@ std::optional<float> default_scale(const AdapterMetadata& settings, const std::s
   return kronecker ? settings.scale(layer, std::nullopt) : std::nullopt;
 }
 
+// What a tensor of the file is to its layer. "weight" alone, which could be any model's, is (IA)³'s only beside its
+// "on_input".
+std::optional<AdapterKey> adapter_key(const WeightSource& file, std::string_view name) {
+  constexpr std::string_view kWeight = ".weight";
+  auto key = split_adapter_key(name);
+  if (key || !name.ends_with(kWeight)) return key;
+  std::string layer(name.substr(0, name.size() - kWeight.size()));
+  if (!file.contains(layer + ".on_input")) return std::nullopt;
+  return AdapterKey{std::move(layer), AdapterRole::ia3_weight};
+}
+
 // "bundle_emb.TOKEN.clip_g", "bundle_emb.TOKEN.string_to_param.*": a textual inversion's tensor, and the word that it
 // is for.
 struct BundledTensor {
@@ -97,7 +108,7 @@ Result<std::shared_ptr<const Lora>> Lora::bind(const WeightSource& file, const A
       bundled[part->token].push_back(*file.find(name));
       continue;
     }
-    const auto key = split_adapter_key(name);
+    const auto key = adapter_key(file, name);
     const auto place = key ? names.find(key->layer) : std::nullopt;
     if (!place || !has_place(names.base(place->target), *place, key->role)) {
       lora->unmatched_.push_back(name);
@@ -110,6 +121,14 @@ Result<std::shared_ptr<const Lora>> Lora::bind(const WeightSource& file, const A
                   name);
     }
   }
+  // An alpha alone scales nothing: what it goes with has a form that is not known.
+  std::erase_if(layers, [&](const auto& layer) {
+    const AdapterTensors& tensors = layer.second.tensors;
+    if (tensors.size() != 1 || !tensors.contains(AdapterRole::alpha)) return false;
+    lora->unmatched_.push_back(tensors.at(AdapterRole::alpha).name);
+    --lora->applied_;
+    return true;
+  });
   lora->add_words(std::move(bundled), names);
   if (layers.empty() && lora->words_.empty()) {
     return fail(ErrorCode::unsupported, "{}: none of its {} tensors belongs to a layer of the model{}", file.describe(),

@@ -217,12 +217,52 @@ Generalized take_generalized(Parts& parts, const AdaptedShape& shape) {
   return taken;
 }
 
+// alpha: limits how far rows are turned, by trainers' rule the more the more rows there are; none: not at all.
+Rotation take_rotation(Parts& parts, const AdaptedShape& shape, float alpha) {
+  const HostTensor blocks = parts.take(AdapterRole::oft_blocks, "oft_blocks");
+  const Shape& found = blocks.shape;
+  Rotation rotation{.blocks = blocks, .butterfly = found.rank() == 4};
+  const auto from_last = [&](int i) { return found.rank() < i ? 0 : found[found.rank() - i]; };
+  rotation.size = from_last(1);
+  if (rotation.butterfly) rotation.stages = from_last(4);
+  bool fits_rows = (found.rank() == 3 || found.rank() == 4) && found.elements() > 0 && from_last(2) == rotation.size &&
+                   from_last(3) * rotation.size == shape.out;
+  if (fits_rows && rotation.butterfly) {  // in stage i rows meet that lie 2^i·size/2 apart
+    fits_rows =
+        rotation.size % 2 == 0 && rotation.stages < 32 && shape.out % (rotation.size << (rotation.stages - 1)) == 0;
+  }
+  if (!fits_rows) {
+    parts.refuse(
+        "{}: expected [{}/n, n, n], or [stages, {}/n, n, n] with an even n whose product with 2^(stages - 1) divides "
+        "{}, found {}",
+        blocks.name, shape.out, shape.out, shape.out, found.str());
+  }
+  if (alpha > 0) rotation.limit = alpha * static_cast<float>(shape.out);
+  if (parts.has(AdapterRole::rescale)) {
+    rotation.rescale = parts.take(AdapterRole::rescale, "rescale", {shape.out});
+  }
+  return rotation;
+}
+
+// LyCORIS has a convolution's factors as [1, C, 1, 1] for either axis.
+Scaling take_scaling(Parts& parts, const AdaptedShape& shape) {
+  using enum AdapterRole;
+  const bool input = parts.take_number(on_input).value_or(0) != 0;
+  Scaling scaling{.factors = parts.take(ia3_weight, "weight"),
+                  .axis = input ? ChannelAxis::input : ChannelAxis::output};
+  const std::int64_t wanted = input ? shape.in : shape.out;
+  if (!fits(scaling.factors.shape, {wanted}) && !fits(scaling.factors.shape, {1, wanted})) {
+    parts.refuse("{}: expected {}, found {}", scaling.factors.name, Shape{wanted}.str(), scaling.factors.shape.str());
+  }
+  return scaling;
+}
+
 std::optional<Dora> take_dora(Parts& parts, const AdaptedShape& shape) {
   if (!parts.has(AdapterRole::dora_scale)) return std::nullopt;
   const HostTensor scale = parts.take(AdapterRole::dora_scale, "dora_scale");
   // A length for each row: [O], [O, 1] or [O, 1, 1, 1]; for each input channel: [1, I] or [1, I, 1, 1].
-  if (fits(scale.shape, {shape.out, 1})) return Dora{scale, DoraAxis::output};
-  if (fits(scale.shape, {1, shape.in})) return Dora{scale, DoraAxis::input};
+  if (fits(scale.shape, {shape.out, 1})) return Dora{scale, ChannelAxis::output};
+  if (fits(scale.shape, {1, shape.in})) return Dora{scale, ChannelAxis::input};
   parts.refuse("{}: expected {} or {}, found {}", scale.name, Shape{shape.out, 1}.str(), Shape{1, shape.in}.str(),
                scale.shape.str());
   return std::nullopt;
@@ -253,6 +293,10 @@ Result<AdapterLayer> make_adapter_layer(std::string name, AdapterTensors tensors
     Generalized taken = take_generalized(parts, shape);
     rank = taken.a_right.shape.rank() > 0 ? taken.a_right.shape[0] : 0;
     layer.change = std::move(taken);
+  } else if (parts.has(oft_blocks)) {
+    layer.change = take_rotation(parts, shape, own_alpha.value_or(0.0F));
+  } else if (parts.has(ia3_weight)) {
+    layer.change = take_scaling(parts, shape);
   } else if (parts.has(difference)) {
     layer.change = Factor{.left = parts.take(difference, "diff", whole_shape(shape))};
   }

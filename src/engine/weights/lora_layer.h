@@ -5,9 +5,11 @@
 //   LoHa         ΔW = (w1_a·w1_b) ∘ (w2_a·w2_b)                      Hyeon-Woo et al. 2022
 //   LoKr         ΔW = w1 ⊗ w2, either of them whole or a product     LyCORIS
 //   GLoRA        ΔW = W·A + B, A and B products                      Chavan et al. 2023
-//   diff, w_norm ΔW as it is
-//   DoRA         on top of any: rows or columns of W + ΔW are given the lengths in dora_scale   Liu et al. 2024
-// All but the last two are scaled by alpha/rank where the file gives an alpha.
+//   OFT, BOFT    W's rows turned by orthogonal matrices               Qiu et al. 2023, Liu et al. 2023; sd-scripts,
+//   LyCORIS (IA)³        ΔW = W·w, a factor for each row or input channel    Liu et al. 2022; LyCORIS diff, w_norm ΔW
+//   as it is DoRA         on top of any: rows or columns of W + ΔW are given the lengths in dora_scale   Liu et al.
+//   2024
+// The products are scaled by alpha/rank where the file gives an alpha; OFT's alpha limits how far it turns.
 #pragma once
 
 #include <cstdint>
@@ -47,6 +49,10 @@ enum class AdapterRole : std::uint8_t {
   glora_a2,
   glora_b1,
   glora_b2,
+  oft_blocks,
+  rescale,
+  ia3_weight,
+  on_input,
   difference,
   bias_difference,
 };
@@ -89,16 +95,31 @@ struct Generalized {
   bool per_tap = true;  // A mixes input channels, the same for every tap; else it mixes all columns
 };
 
-enum class DoraAxis : std::uint8_t { output, input };
+// Blocks of rows turned by R = (I + Q)·(I − Q)⁻¹, where Q is a block of `blocks` less that transposed.
+struct Rotation {
+  HostTensor blocks;      // [stages, O/size, size, size]
+  std::int64_t size = 1;  // rows of a block
+  std::int64_t stages = 1;
+  bool butterfly = false;             // BOFT: R·W in stages, rows changing places between them; else OFT: Rᵀ·W once
+  float limit = 0;                    // of the Frobenius norm of all Q together; 0: none
+  std::optional<HostTensor> rescale;  // [O], of each row at last
+};
+
+enum class ChannelAxis : std::uint8_t { output, input };
+// Each row or input channel times its factor.
+struct Scaling {
+  HostTensor factors;
+  ChannelAxis axis = ChannelAxis::output;
+};
 struct Dora {
   HostTensor scale;
-  DoraAxis axis = DoraAxis::output;
+  ChannelAxis axis = ChannelAxis::output;
 };
 
 struct AdapterLayer {
   std::string name;  // as in the file
   AdaptedShape shape;
-  std::variant<std::monostate, Factor, Hadamard, Kronecker, Generalized> change;
+  std::variant<std::monostate, Factor, Hadamard, Kronecker, Generalized, Rotation, Scaling> change;
   float scale = 1.0F;
   std::optional<Dora> dora;
   std::optional<HostTensor> bias;  // added to the layer's bias

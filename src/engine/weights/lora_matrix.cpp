@@ -104,6 +104,34 @@ void for_chunks(const FloatMatrix& result, int threads, Work work) {
   }
 }
 
+FloatMatrix part_of(const FloatMatrix& matrix, std::int64_t row, std::int64_t column, std::int64_t rows,
+                    std::int64_t columns) {
+  FloatMatrix part(rows, columns);
+  for (std::int64_t i = 0; i < rows; ++i) std::copy_n(matrix.row(row + i) + column, columns, part.row(i));
+  return part;
+}
+
+// Gauss and Jordan's elimination, in double.
+FloatMatrix small_inverse(const FloatMatrix& matrix) {
+  const std::int64_t n = matrix.rows();
+  std::vector<double> values(matrix.values().begin(), matrix.values().end());
+  const auto row = [&](std::int64_t i) { return values.data() + i * n; };
+  for (std::int64_t k = 0; k < n; ++k) {
+    const double factor = 1 / row(k)[k];
+    row(k)[k] = 1;
+    for (std::int64_t j = 0; j < n; ++j) row(k)[j] *= factor;
+    for (std::int64_t i = 0; i < n; ++i) {
+      if (i == k) continue;
+      const double times = row(i)[k];
+      row(i)[k] = 0;
+      for (std::int64_t j = 0; j < n; ++j) row(i)[j] -= times * row(k)[j];
+    }
+  }
+  FloatMatrix result(n, n);
+  std::ranges::transform(values, result.values().begin(), [](double value) { return static_cast<float>(value); });
+  return result;
+}
+
 }  // namespace
 
 FloatMatrix::FloatMatrix(std::int64_t rows, std::int64_t columns)
@@ -169,11 +197,44 @@ FloatMatrix add_up(const TensorSum& sum, int threads) {
   return out;
 }
 
-void for_rows(const FloatMatrix& matrix, int threads, const std::function<void(std::int64_t)>& work) {
-  const std::int64_t rows = matrix.rows();
-  threads = threads_for(matrix.elements(), threads);
+FloatMatrix inverse(const FloatMatrix& matrix) {
+  constexpr std::int64_t kSmall = 16;
+  const std::int64_t n = matrix.rows();
+  DR_ASSERT(n == matrix.columns());
+  if (n <= kSmall) return small_inverse(matrix);
+  // By halves [a b; c d] and Schur's complement s = d − c·a⁻¹·b, whose symmetric part is positive definite again.
+  const std::int64_t half = n / 2;
+  const FloatMatrix a = inverse(part_of(matrix, 0, 0, half, half));
+  const FloatMatrix c = part_of(matrix, half, 0, n - half, half);
+  const FloatMatrix a_b = product(a, part_of(matrix, 0, half, half, n - half), 1);
+  FloatMatrix s = part_of(matrix, half, half, n - half, n - half);
+  add_scaled(-1.0F, product(c, a_b, 1).values(), s.values(), 1);
+  s = inverse(s);
+  FloatMatrix s_c_a = product(s, product(c, a, 1), 1);
+
+  FloatMatrix result(n, n);
+  const FloatMatrix a_b_s = product(a_b, s, 1);
+  const FloatMatrix a_more = product(a_b, s_c_a, 1);
+  for (std::int64_t i = 0; i < n; ++i) {
+    for (std::int64_t j = 0; j < half; ++j) {
+      result.row(i)[j] = i < half ? a.row(i)[j] + a_more.row(i)[j] : -s_c_a.row(i - half)[j];
+    }
+    for (std::int64_t j = half; j < n; ++j) {
+      result.row(i)[j] = i < half ? -a_b_s.row(i)[j - half] : s.row(i - half)[j - half];
+    }
+  }
+  return result;
+}
+
+void side_by_side(std::int64_t count, std::int64_t elements, int threads,
+                  const std::function<void(std::int64_t)>& work) {
+  threads = threads_for(elements, threads);
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-  for (std::int64_t row = 0; row < rows; ++row) work(row);
+  for (std::int64_t i = 0; i < count; ++i) work(i);
+}
+
+void for_rows(const FloatMatrix& matrix, int threads, const std::function<void(std::int64_t)>& work) {
+  side_by_side(matrix.rows(), matrix.elements(), threads, work);
 }
 
 void add_scaled(float factor, std::span<const float> a, std::span<float> out, int threads) {

@@ -50,6 +50,12 @@ void add_product(const FloatMatrix& a, const FloatMatrix& b, FloatMatrix& out, i
 FloatMatrix product(const FloatMatrix& a, const FloatMatrix& b, int threads);
 // tensor + Σ products
 FloatMatrix add_up(const TensorSum& sum, int threads);
+// Of a square matrix whose symmetric part is positive definite, as that of I + Q with a skew-symmetric Q is: it needs
+// no pivots.
+FloatMatrix inverse(const FloatMatrix& matrix);
+// Runs work(0) to work(count - 1), side by side where `elements` numbers in all are worth it.
+void side_by_side(std::int64_t count, std::int64_t elements, int threads,
+                  const std::function<void(std::int64_t)>& work);
 // Runs work(row) for every row of a matrix, side by side.
 void for_rows(const FloatMatrix& matrix, int threads, const std::function<void(std::int64_t)>& work);
 // out += factor·a, element by element

@@ -45,6 +45,9 @@ constexpr std::array kEndings{
     Ending{".a2.weight", AdapterRole::glora_a2},
     Ending{".b1.weight", AdapterRole::glora_b1},
     Ending{".b2.weight", AdapterRole::glora_b2},
+    Ending{".oft_blocks", AdapterRole::oft_blocks},
+    Ending{".rescale", AdapterRole::rescale},
+    Ending{".on_input", AdapterRole::on_input},
     Ending{".diff", AdapterRole::difference},
     Ending{".diff_b", AdapterRole::bias_difference},
     Ending{".w_norm", AdapterRole::difference},
@@ -97,6 +100,7 @@ struct Prefix {
 };
 constexpr std::array kPrefixes{
     Prefix{"lora_unet_", AdapterTarget::unet, Style::flattened},
+    Prefix{"oft_unet_", AdapterTarget::unet, Style::flattened},
     Prefix{"lycoris_", AdapterTarget::unet, Style::flattened},
     Prefix{"lora_te1_", AdapterTarget::text_encoder, Style::flattened},
     Prefix{"lora_te2_", AdapterTarget::text_encoder_2, Style::flattened},

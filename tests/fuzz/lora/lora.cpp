@@ -62,12 +62,11 @@ void check(const WeightSource& file, const TensorMetadata& metadata) {
 // A tensor for each 6 bytes: its layer, its ending, its rank and three dimensions.
 void check_list(std::span<const std::uint8_t> bytes) {
   static constexpr std::array kEndings{
-      ".lora_up.weight", ".lora_down.weight", ".lora_mid.weight", ".lora_B.bias", ".alpha",
-      ".dora_scale",     ".hada_w1_a",        ".hada_w1_b",       ".hada_w2_a",   ".hada_w2_b",
-      ".hada_t1",        ".hada_t2",          ".lokr_w1",         ".lokr_w1_a",   ".lokr_w1_b",
-      ".lokr_w2",        ".lokr_w2_a",        ".lokr_w2_b",       ".lokr_t2",     ".a1.weight",
-      ".a2.weight",      ".b1.weight",        ".b2.weight",       ".diff",        ".diff_b",
-      ".clip_g"};
+      ".lora_up.weight", ".lora_down.weight", ".lora_mid.weight", ".lora_B.bias", ".alpha",     ".dora_scale",
+      ".hada_w1_a",      ".hada_w1_b",        ".hada_w2_a",       ".hada_w2_b",   ".hada_t1",   ".hada_t2",
+      ".lokr_w1",        ".lokr_w1_a",        ".lokr_w1_b",       ".lokr_w2",     ".lokr_w2_a", ".lokr_w2_b",
+      ".lokr_t2",        ".a1.weight",        ".a2.weight",       ".b1.weight",   ".b2.weight", ".oft_blocks",
+      ".rescale",        ".weight",           ".on_input",        ".diff",        ".diff_b",    ".clip_g"};
   std::vector<HostTensor> tensors;
   for (; bytes.size() >= 6; bytes = bytes.subspan(6)) {
     const std::size_t layer = bytes[0] % (kLayers.size() + 2);

@@ -127,6 +127,12 @@ INSTANTIATE_TEST_SUITE_P(
         {"lora_te2_transformer_resblocks_0_attn_in_proj.lora_up.weight", kText2, kQ, AdapterRole::up},
         {"lora_te2_transformer_resblocks_0_mlp_c_fc.lora_up.weight", kText2, "text_model.encoder.layers.0.mlp.fc1",
          AdapterRole::up},
+        {"oft_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q.oft_blocks", kUnetPart, kToQ,
+         AdapterRole::oft_blocks},
+        {"lycoris_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q.rescale", kUnetPart, kToQ,
+         AdapterRole::rescale},
+        {"lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q.on_input", kUnetPart, kToQ,
+         AdapterRole::on_input},
         // diffusers, PEFT
         {"unet." + kToQ + ".lora_A.weight", kUnetPart, kToQ, AdapterRole::down},
         {"unet." + kToQ + ".lora_B.default.weight", kUnetPart, kToQ, AdapterRole::up},
@@ -202,6 +208,25 @@ TEST(LoraFile, TensorsWithoutAPlaceAreCountedAndNamed) {
   EXPECT_THAT((*lora)->touched(AdapterTarget::unet), ElementsAre("conv_in.bias"));
 }
 
+TEST(LoraFile, AnAlphaOfNoKnownFormIsWithoutAPlace) {
+  const std::string layer = "lora_unet_conv_in";
+  const auto lora = bind({noise(layer + ".alpha", {1}), noise(layer + ".other_blocks", {4, 8, 8}),
+                          noise("lora_unet_conv_out.diff_b", {4})});
+  ASSERT_TRUE(lora) << lora.error().message;
+  EXPECT_EQ((*lora)->applied(), 1);
+  EXPECT_THAT((*lora)->unmatched(), ElementsAre(layer + ".alpha", layer + ".other_blocks"));
+  EXPECT_THAT(
+      refusal({noise(layer + ".alpha", {1}), noise(layer + ".other_blocks", {4, 8, 8})}, ErrorCode::unsupported),
+      HasSubstr("none of its 2 tensors belongs to a layer of the model"));
+}
+
+// A whole model's tensors are not the factors of (IA)³, whose name they have.
+TEST(LoraFile, AWeightIsAnAdaptersOnlyBesideItsAxis) {
+  const Shape weight = folder().unet.weights->info(kToQ + ".weight")->shape;
+  EXPECT_THAT(refusal({noise("unet." + kToQ + ".weight", weight)}, ErrorCode::unsupported),
+              HasSubstr("none of its 1 tensors belongs to a layer of the model"));
+}
+
 TEST(LoraFile, NothingThatFitsIsAnErrorThatSaysSo) {
   EXPECT_THAT(refusal({noise("lora_unet_nowhere.lora_up.weight", {4, 2})}, ErrorCode::unsupported),
               HasSubstr("none of its 1 tensors belongs to a layer of the model; the first is lora_unet_nowhere"));
@@ -263,6 +288,19 @@ TEST(LoraFile, AWrongShapeIsNamedWithWhatWasExpectedAndFound) {
        fmt::format("{}.b2.weight: expected [2,{}], found [2,{}]", layer, in, in + 1)},
       {{{".diff", {out, in + 1}}},
        fmt::format("{}.diff: expected [{},{}], found [{},{}]", layer, out, in, out, in + 1)},
+      {{{".oft_blocks", {4, out / 4, out / 4 + 1}}},
+       fmt::format("{0}.oft_blocks: expected [{1}/n, n, n], or [stages, {1}/n, n, n] with an even n whose product with "
+                   "2^(stages - 1) divides {1}, found [4,{2},{3}]",
+                   layer, out, out / 4, out / 4 + 1)},
+      {{{".oft_blocks", {2, 3, 0, 0}}}, fmt::format("{}.oft_blocks: [2,3,0,0] holds no numbers", layer)},
+      {{{".oft_blocks", {out, out}}}, fmt::format("found [{},{}]", out, out)},
+      {{{".oft_blocks", {3, 2, out / 2, out / 2}}}, fmt::format("found [3,2,{},{}]", out / 2, out / 2)},
+      {{{".oft_blocks", {2, out, 1, 1}}}, fmt::format("found [2,{},1,1]", out)},
+      {{{".oft_blocks", {4, out / 4, out / 4}}, {".rescale", {out + 1, 1}}},
+       fmt::format("{}.rescale: expected [{}], found [{},1]", layer, out, out + 1)},
+      {{{".rescale", {out}}}, fmt::format("{0}.rescale does not belong to the other tensors of {0}", layer)},
+      {{{".weight", {in + 1}}, {".on_input", {1}}},
+       fmt::format("{}.weight: expected [{}], found [{}]", layer, in, in + 1)},
       {{{".dora_scale", {out, 1}}}, fmt::format("{}: dora_scale without a change", layer)},
       {{{".lora_A.weight", {0, in}}, {".lora_B.weight", {out, 0}}},
        fmt::format("{}.lora_A.weight: [0,{}] holds no numbers", layer, in)},

@@ -24,6 +24,7 @@ const std::string kLinear = "mid_block.attentions.0.proj_in";
 const std::string kConv = "mid_block.resnets.0.conv1";
 const std::string kPoint = "mid_block.resnets.0.conv_shortcut";  // a 1×1 convolution
 const std::string kSquare = "mid_block.attentions.0.proj_out";
+const std::string kTall = "mid_block.attentions.0.transformer_blocks.0.ff.net.2";
 const std::string kNorm = "mid_block.resnets.0.norm1";
 const std::string kAttention = "text_model.encoder.layers.0.self_attn.";
 constexpr std::size_t kTaps = 9;
@@ -34,7 +35,7 @@ WeightSourcePtr unet() {
   static const WeightSourcePtr source = source_of(
       {noise(kLinear + ".weight", {6, 8}), noise(kLinear + ".bias", {6}), noise(kConv + ".weight", {6, 4, 3, 3}),
        noise(kConv + ".bias", {6}), noise(kPoint + ".weight", {6, 8, 1, 1}), noise(kSquare + ".weight", {5, 5}),
-       noise(kNorm + ".weight", {7}), noise(kNorm + ".bias", {7})});
+       noise(kTall + ".weight", {80, 12}), noise(kNorm + ".weight", {7}), noise(kNorm + ".bias", {7})});
   return source;
 }
 
@@ -322,6 +323,127 @@ TEST(LoraFormulas, DoraGoesOnTopOfOtherForms) {
   const Rows sum = plus(layer.base(), 1, kronecker(layer.rows(".lokr_w1"), layer.rows(".lokr_w2")));
   expect_near(layer.merge(1.0F),
               with_lengths(sum, layer.rows(".dora_scale"), [](std::size_t i, std::size_t) { return i; }));
+}
+
+// (I + Q)·(I − Q)⁻¹ of Q = block − blockᵀ, `shorter` times as long: R·(I − Q) = I + Q is solved for R.
+Rows rotation(const Rows& block, double shorter) {
+  const std::size_t n = block.size();
+  const Rows q = make_rows(n, n, [&](std::size_t i, std::size_t j) { return shorter * (block[i][j] - block[j][i]); });
+  Rows left = make_rows(n, n, [&](std::size_t i, std::size_t j) { return (i == j ? 1.0 : 0.0) - q[i][j]; });
+  Rows right = make_rows(n, n, [&](std::size_t i, std::size_t j) { return (i == j ? 1.0 : 0.0) + q[i][j]; });
+  for (std::size_t k = 0; k < n; ++k) {  // by columns, until the left one is I
+    for (std::size_t j = 0; j < n; ++j) {
+      if (j == k) continue;
+      const double factor = left[k][j] / left[k][k];
+      for (std::size_t i = 0; i < n; ++i) {
+        left[i][j] -= factor * left[i][k];
+        right[i][j] -= factor * right[i][k];
+      }
+    }
+  }
+  return make_rows(n, n, [&](std::size_t i, std::size_t j) { return right[i][j] / left[j][j]; });
+}
+
+// Block `index` of n rows out of all blocks.
+Rows block_of(const HostTensor& blocks, std::size_t index, std::size_t n) {
+  std::vector<float> values(static_cast<std::size_t>(blocks.elements()));
+  to_float(blocks.dtype, blocks.data, values.data(), values.size());
+  return make_rows(n, n, [&](std::size_t i, std::size_t j) { return values[(index * n + i) * n + j]; });
+}
+
+// How much shorter all Q together are within `limit`.
+double shortened(const HostTensor& blocks, std::size_t n, double limit) {
+  double sum = 0;
+  for (std::size_t b = 0; b < static_cast<std::size_t>(blocks.elements()) / n / n; ++b) {
+    const Rows block = block_of(blocks, b, n);
+    for (std::size_t i = 0; i < n; ++i) {
+      for (std::size_t j = 0; j < n; ++j) sum += (block[i][j] - block[j][i]) * (block[i][j] - block[j][i]);
+    }
+  }
+  return std::min(1.0, limit / std::sqrt(sum));
+}
+
+TEST(LoraFormulas, OftTurnsBlocksOfRows) {
+  for (const auto& [name, blocks, alpha] : {std::tuple{kTall, Shape{2, 40, 40}, 0.0F},
+                                            {kTall, Shape{2, 40, 40}, 0.05F},
+                                            {kTall, Shape{20, 4, 4}, 100.0F},
+                                            {kConv, Shape{3, 2, 2}, 0.0F},
+                                            {kConv, Shape{1, 6, 6}, 0.1F}}) {
+    for (const bool rescaled : {false, true}) {
+      Layer layer(name);
+      layer.add(".oft_blocks", blocks).add_alpha(alpha);
+      const Rows base = layer.base();
+      if (rescaled) layer.add(".rescale", name == kConv ? Shape{6, 1, 1, 1} : Shape{80, 1});
+      const auto n = static_cast<std::size_t>(blocks[1]);
+      const HostTensor& tensor = layer.tensors().front();
+      const double shorter = alpha > 0 ? shortened(tensor, n, alpha * static_cast<double>(base.size())) : 1;
+      Rows turned = base;
+      for (std::size_t b = 0; b < base.size() / n; ++b) {
+        const Rows r = rotation(block_of(tensor, b, n), shorter);
+        for (std::size_t m = 0; m < n; ++m) {
+          for (std::size_t c = 0; c < base[0].size(); ++c) {
+            double sum = 0;
+            for (std::size_t i = 0; i < n; ++i) sum += r[i][m] * base[b * n + i][c];
+            turned[b * n + m][c] = rescaled ? sum * layer.rows(".rescale")[b * n + m][0] : sum;
+          }
+        }
+      }
+      expect_near(layer.merge(1.0F), turned, 2e-5);
+      expect_near(layer.merge(0.5F), plus(base, 0.5, plus(turned, -1, base)), 2e-5);
+    }
+  }
+}
+
+// LyCORIS: rows (c g k) lie as (c k g) while the blocks of stage i turn them, g = 2, k = 2^i·n/2.
+TEST(LoraFormulas, BoftTurnsRowsInStagesOfAButterfly) {
+  for (const auto& [name, blocks] :
+       {std::pair{kTall, Shape{3, 20, 4, 4}}, {kTall, Shape{2, 2, 40, 40}}, {kConv, Shape{1, 3, 2, 2}}}) {
+    Layer layer(name);
+    layer.add(".oft_blocks", blocks).add_alpha(0);
+    const Rows base = layer.base();
+    const auto n = static_cast<std::size_t>(blocks[2]);
+    const std::size_t count = base.size() / n;
+    Rows turned = base;
+    for (std::size_t stage = 0; stage < static_cast<std::size_t>(blocks[0]); ++stage) {
+      const std::size_t k = (n / 2) << stage;
+      std::vector<std::size_t> from;  // rows in the order in which blocks see them
+      for (std::size_t c = 0; c < base.size() / (2 * k); ++c) {
+        for (std::size_t in_k = 0; in_k < k; ++in_k) {
+          for (std::size_t g = 0; g < 2; ++g) from.push_back((c * 2 + g) * k + in_k);
+        }
+      }
+      const Rows before = turned;
+      for (std::size_t b = 0; b < count; ++b) {
+        const Rows r = rotation(block_of(layer.tensors().front(), stage * count + b, n), 1);
+        for (std::size_t i = 0; i < n; ++i) {
+          for (std::size_t c = 0; c < base[0].size(); ++c) {
+            double sum = 0;
+            for (std::size_t j = 0; j < n; ++j) sum += r[i][j] * before[from[b * n + j]][c];
+            turned[from[b * n + i]][c] = sum;
+          }
+        }
+      }
+    }
+    expect_near(layer.merge(1.0F), turned, 2e-5);
+  }
+}
+
+TEST(LoraFormulas, Ia3ScalesRowsOrInputChannels) {
+  for (const auto& [name, factors, input] : {std::tuple{kLinear, Shape{6}, false},
+                                             {kLinear, Shape{8}, true},
+                                             {kConv, Shape{1, 6, 1, 1}, false},
+                                             {kConv, Shape{1, 4, 1, 1}, true}}) {
+    std::vector<HostTensor> tensors{noise("unet." + name + ".weight", factors),
+                                    scalar("unet." + name + ".on_input", input ? 1.0F : 0.0F)};
+    std::vector<double> w;
+    for (const auto& row : rows_of(tensors[0])) w.insert(w.end(), row.begin(), row.end());
+    const Rows base = rows_of(*unet()->find(name + ".weight"));
+    const std::size_t taps = name == kConv ? kTaps : 1;
+    expect_near(merged(name + ".weight", {{bind(tensors), 0.5F}}),
+                make_rows(base.size(), base[0].size(), [&, input = input](std::size_t o, std::size_t c) {
+                  return base[o][c] * (1 + 0.5 * w[input ? c / taps : o]);
+                }));
+  }
 }
 
 TEST(LoraFormulas, DifferencesOfWeightsBiasesAndNormsAreAdded) {
