@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "engine/weights/embedding.h"
+#include "engine/weights/lora_formulas.h"
 #include "engine/weights/lora_layer.h"
 #include "engine/weights/lora_matrix.h"
 #include "engine/weights/lora_metadata.h"
@@ -89,9 +90,10 @@ class AdaptedSource final : public WeightSource {
     float strength;
   };
   std::vector<Step> steps(std::string_view name) const;
-  FloatMatrix base_weight(const AdapterLayer& layer) const;
-  void add_weight(const Step& step, FloatMatrix& weight) const;
+  BaseRows base_rows(const AdapterLayer& layer) const;
   HostTensor with_changes(const HostTensor& base, std::string_view name, const std::vector<Step>& changes) const;
+  FloatMatrix changed_weight(const HostTensor& base, const std::vector<Step>& steps) const;
+  FloatMatrix changed_bias(const HostTensor& base, const std::vector<Step>& steps) const;
 
   WeightSourcePtr base_;
   AdapterTarget target_;

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
+#include <utility>
 #include <vector>
 
 #include "base/overloaded.h"
@@ -40,14 +40,21 @@ FloatMatrix product_per_tap(const FloatMatrix& matrix, std::int64_t taps, const 
   return taps_inside(product(taps_outside(matrix, taps), right, threads), taps);
 }
 
-FloatMatrix matrix_of(const Factor& factor, std::int64_t taps, int threads) {
+// A product's right matrix [p, I·taps], a core's taps in it.
+FloatMatrix right_of(const Factor& factor, std::int64_t taps, int threads) {
+  if (!factor.right) return {};
+  FloatMatrix right = read_matrix(*factor.right);
+  return factor.core ? product_per_tap(read_matrix(*factor.core), taps, right, threads) : std::move(right);
+}
+
+FloatMatrix left_of(const Factor& factor) {
   FloatMatrix left = read_matrix(factor.left);
-  if (!factor.right) return left;
-  if (factor.left_lies_transposed) left = transposed(left);
-  const FloatMatrix right = read_matrix(*factor.right);
-  if (!factor.core) return product(left, right, threads);
-  // Σ_q (Σ_p core[p, q, taps]·left[o, p])·right[q, i]: the right product first, as its result is the smaller one.
-  return product(left, product_per_tap(read_matrix(*factor.core), taps, right, threads), threads);
+  return factor.left_lies_transposed ? transposed(left) : std::move(left);
+}
+
+// Of a small factor.
+FloatMatrix matrix_of(const Factor& factor, std::int64_t taps, int threads) {
+  return factor.right ? product(left_of(factor), right_of(factor, taps, threads), threads) : read_matrix(factor.left);
 }
 
 // Σ of the squares of all Q = block − blockᵀ.
@@ -102,77 +109,28 @@ FloatMatrix rotation_change(const Rotation& rotation, const FloatMatrix& base, i
     });
   }
   const FloatMatrix rescale = rotation.rescale ? read_matrix(*rotation.rescale) : FloatMatrix();
-  for_rows(turned, threads, [&](std::int64_t o) {
+  side_by_side(turned.rows(), turned.elements(), threads, [&](std::int64_t o) {
     const float factor = rotation.rescale ? rescale.values()[static_cast<std::size_t>(o)] : 1.0F;
     for (std::int64_t c = 0; c < base.columns(); ++c) turned.row(o)[c] = factor * turned.row(o)[c] - base.row(o)[c];
   });
   return turned;
 }
 
-FloatMatrix scaling_change(const Scaling& scaling, const FloatMatrix& base, std::int64_t taps, int threads) {
-  const FloatMatrix factors = read_matrix(scaling.factors);
-  FloatMatrix change(base.rows(), base.columns());
-  for_rows(change, threads, [&](std::int64_t o) {
-    for (std::int64_t c = 0; c < base.columns(); ++c) {
-      const std::int64_t factor = scaling.axis == ChannelAxis::output ? o : c / taps;
-      change.row(o)[c] = base.row(o)[c] * factors.values()[static_cast<std::size_t>(factor)];
-    }
-  });
-  return change;
-}
-
-FloatMatrix kronecker(const FloatMatrix& a, const FloatMatrix& b, int threads) {
-  FloatMatrix out(a.rows() * b.rows(), a.columns() * b.columns());
-  for_rows(out, threads, [&](std::int64_t i) {
-    const float* factors = a.row(i / b.rows());
-    const float* values = b.row(i % b.rows());
-    float* to = out.row(i);
-    for (std::int64_t j = 0; j < a.columns(); ++j) {
-      for (std::int64_t k = 0; k < b.columns(); ++k) *to++ = factors[j] * values[k];
-    }
-  });
-  return out;
-}
-
-// m / the length of each row, or of each input channel over all rows and taps. What is zero has no direction to be
-// given a length in and stays so.
-std::vector<float> length_factors(const FloatMatrix& weight, const Dora& dora, std::int64_t taps, int threads) {
-  const FloatMatrix wanted = read_matrix(dora.scale);
-  std::vector<double> squares(wanted.values().size());
-  if (dora.axis == ChannelAxis::output) {
-    for_rows(weight, threads, [&](std::int64_t o) {
-      double sum = 0;
-      for (std::int64_t i = 0; i < weight.columns(); ++i)
-        sum += static_cast<double>(weight.row(o)[i]) * weight.row(o)[i];
-      squares[static_cast<std::size_t>(o)] = sum;
-    });
-  } else {
-    for (std::int64_t o = 0; o < weight.rows(); ++o) {
-      for (std::int64_t i = 0; i < weight.columns(); ++i) {
-        squares[static_cast<std::size_t>(i / taps)] += static_cast<double>(weight.row(o)[i]) * weight.row(o)[i];
-      }
-    }
+// Σ of squares. Several sums side by side, as each addition waits for the one before.
+double square_sum(const float* values, std::int64_t count) {
+  constexpr std::int64_t kSums = 8;
+  double sums[kSums] = {};
+  std::int64_t i = 0;
+  for (; i + kSums <= count; i += kSums) {
+    for (std::int64_t s = 0; s < kSums; ++s) sums[s] += static_cast<double>(values[i + s]) * values[i + s];
   }
-  std::vector<float> factors(squares.size());
-  for (std::size_t i = 0; i < factors.size(); ++i) {
-    factors[i] = squares[i] > 0 ? static_cast<float>(wanted.values()[i] / std::sqrt(squares[i])) : 0.0F;
-  }
-  return factors;
+  for (; i < count; ++i) sums[0] += static_cast<double>(values[i]) * values[i];
+  return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
 }
 
-// ΔW becomes m·(W + ΔW)/‖W + ΔW‖ − W. A strength then leads from W straight to there.
-void decompose(const AdapterLayer& layer, const FloatMatrix& base, FloatMatrix& change, int threads) {
-  FloatMatrix& adapted = change;
-  add_scaled(1.0F, base.values(), adapted.values(), threads);
-  const std::int64_t taps = layer.shape.taps();
-  const std::vector<float> factors = length_factors(adapted, *layer.dora, taps, threads);
-  const bool by_row = layer.dora->axis == ChannelAxis::output;
-  for_rows(change, threads, [&](std::int64_t o) {
-    float* row = change.row(o);
-    for (std::int64_t i = 0; i < change.columns(); ++i) {
-      row[i] = row[i] * factors[static_cast<std::size_t>(by_row ? o : i / taps)] - base.row(o)[i];
-    }
-  });
+// What is zero has no direction to be given a length in and stays so.
+float length_factor(float wanted, double squares) {
+  return squares > 0 ? static_cast<float>(wanted / std::sqrt(squares)) : 0.0F;
 }
 
 }  // namespace
@@ -182,46 +140,149 @@ bool is_plain_product(const AdapterLayer& layer) {
   return factor != nullptr && factor->right && !factor->core && !layer.dora;
 }
 
-bool needs_base(const AdapterLayer& layer) {
-  return layer.dora.has_value() || std::holds_alternative<Generalized>(layer.change) ||
-         std::holds_alternative<Rotation>(layer.change) || std::holds_alternative<Scaling>(layer.change);
+void BaseRows::read(std::int64_t first, std::int64_t count, float* rows) const {
+  for (const HostTensor& place : places_) {
+    const std::int64_t here = place.shape[0];
+    const std::int64_t columns = place.elements() / here;
+    if (first < here && count > 0) {
+      const std::int64_t part = std::min(count, here - first);
+      to_float(place.dtype, place.data + static_cast<std::size_t>(first * columns) * size_of(place.dtype), rows,
+               static_cast<std::size_t>(part * columns));
+      rows += part * columns;
+      count -= part;
+      first += part;
+    }
+    first -= here;
+  }
 }
 
-FloatMatrix weight_change(const AdapterLayer& layer, const FloatMatrix& base, int threads) {
+WeightChange::FactorRows::FactorRows(const Factor& factor, std::int64_t taps, int threads)
+    : whole(factor.left), right(right_of(factor, taps, threads)) {
+  if (factor.right) left = left_of(factor);
+}
+
+void WeightChange::FactorRows::read(std::int64_t first, std::int64_t count, float* rows) const {
+  if (right.rows() == 0) return BaseRows({whole}).read(first, count, rows);
+  std::fill_n(rows, count * right.columns(), 0.0F);
+  add_product_rows(left, first, count, right, rows);
+}
+
+WeightChange::WeightChange(const AdapterLayer& layer, BaseRows base, int threads)
+    : layer_(layer), base_(std::move(base)), columns_(layer.shape.columns()) {
   const std::int64_t taps = layer.shape.taps();
-  FloatMatrix change = std::visit(
+  std::visit(
       Overloaded{
-          [&](std::monostate) { return zero_matrix(layer.shape.out, layer.shape.columns()); },
-          [&](const Factor& factor) { return matrix_of(factor, taps, threads); },
+          [](std::monostate) {}, [&](const Factor& factor) { form_.emplace<FactorRows>(factor, taps, threads); },
           [&](const Hadamard& hadamard) {
-            FloatMatrix first = matrix_of(hadamard.first, taps, threads);
-            const FloatMatrix second = matrix_of(hadamard.second, taps, threads);
-            for_rows(first, threads, [&](std::int64_t o) {
-              std::transform(first.row(o), first.row(o) + first.columns(), second.row(o), first.row(o),
-                             std::multiplies<>());
-            });
-            return first;
+            form_ = HadamardRows{{hadamard.first, taps, threads}, {hadamard.second, taps, threads}};
           },
           [&](const Kronecker& factors) {
-            return kronecker(matrix_of(factors.first, 1, threads), matrix_of(factors.second, taps, threads), threads);
+            form_ = KroneckerRows{matrix_of(factors.first, 1, threads), matrix_of(factors.second, taps, threads)};
           },
           [&](const Generalized& generalized) {
-            const std::int64_t mixed = generalized.per_tap ? taps : 1;
-            FloatMatrix sum = product_per_tap(product_per_tap(base, mixed, read_matrix(generalized.a_left), threads),
-                                              mixed, read_matrix(generalized.a_right), threads);
-            add_product(read_matrix(generalized.b_left), read_matrix(generalized.b_right), sum, threads);
-            return sum;
+            form_ = GeneralizedRows{read_matrix(generalized.a_left), read_matrix(generalized.a_right),
+                                    read_matrix(generalized.b_left), read_matrix(generalized.b_right),
+                                    generalized.per_tap ? taps : 1};
           },
-          [&](const Rotation& rotation) { return rotation_change(rotation, base, threads); },
-          [&](const Scaling& scaling) { return scaling_change(scaling, base, taps, threads); }},
+          [&](const Rotation& rotation) {
+            FloatMatrix whole(layer.shape.out, columns_);
+            for_chunks(whole.rows(), columns_, 0, threads,
+                       [&](const RowChunk& chunk) { base_.read(chunk.first, chunk.count, whole.row(chunk.first)); });
+            form_ = rotation_change(rotation, whole, threads);
+          },
+          [&](const Scaling& scaling) {
+            form_ = ScalingRows{read_matrix(scaling.factors), scaling.axis};
+          }},
       layer.change);
-  if (layer.scale != 1.0F) {
-    for_rows(change, threads, [&](std::int64_t o) {
-      for (std::int64_t i = 0; i < change.columns(); ++i) change.row(o)[i] *= layer.scale;
-    });
+  if (!layer.dora) return;
+  const FloatMatrix lengths = read_matrix(layer.dora->scale);
+  lengths_.assign(lengths.values().begin(), lengths.values().end());
+  if (layer.dora->axis == ChannelAxis::input) find_input_lengths(threads);
+}
+
+// A chunk's sums by themselves, so that their order is that of the rows whatever the threads.
+void WeightChange::find_input_lengths(int threads) {
+  const auto columns = static_cast<std::size_t>(columns_);
+  std::vector<double> squares(static_cast<std::size_t>(chunks_of(layer_.shape.out, columns_)) * columns);
+  for_chunks(layer_.shape.out, columns_, 2, threads, [&](const RowChunk& chunk) {
+    const float* change = chunk.scratch[0];
+    const float* base = chunk.scratch[1];
+    read_form(chunk.first, chunk.count, chunk.scratch[0], chunk.scratch[1]);
+    base_.read(chunk.first, chunk.count, chunk.scratch[1]);
+    double* sums = squares.data() + static_cast<std::size_t>(chunk.index) * columns;
+    for (std::int64_t o = 0; o < chunk.count; ++o, change += columns_, base += columns_) {
+      for (std::int64_t i = 0; i < columns_; ++i) {
+        const double adapted = static_cast<double>(base[i]) + change[i];
+        sums[i] += adapted * adapted;
+      }
+    }
+  });
+  for (std::size_t i = columns; i < squares.size(); ++i) squares[i % columns] += squares[i];
+  const auto taps = static_cast<std::size_t>(layer_.shape.taps());
+  for (std::size_t i = 0; i < columns; i += taps) {
+    double sum = 0;
+    for (std::size_t tap = 0; tap < taps; ++tap) sum += squares[i + tap];
+    column_factors_.insert(column_factors_.end(), taps, length_factor(lengths_[i / taps], sum));
   }
-  if (layer.dora) decompose(layer, base, change, threads);
-  return change;
+}
+
+// Without DoRA.
+void WeightChange::read_form(std::int64_t first, std::int64_t count, float* rows, float* scratch) const {
+  const std::int64_t elements = count * columns_;
+  std::visit(Overloaded{[&](std::monostate) { std::fill_n(rows, elements, 0.0F); },
+                        [&](const FactorRows& form) { form.read(first, count, rows); },
+                        [&](const HadamardRows& form) {
+                          form.first.read(first, count, rows);
+                          form.second.read(first, count, scratch);
+                          for (std::int64_t i = 0; i < elements; ++i) rows[i] *= scratch[i];
+                        },
+                        [&](const KroneckerRows& form) {
+                          float* to = rows;
+                          for (std::int64_t o = first; o < first + count; ++o) {
+                            const float* factors = form.first.row(o / form.second.rows());
+                            const float* values = form.second.row(o % form.second.rows());
+                            for (std::int64_t j = 0; j < form.first.columns(); ++j, to += form.second.columns()) {
+                              for (std::int64_t k = 0; k < form.second.columns(); ++k) to[k] = factors[j] * values[k];
+                            }
+                          }
+                        },
+                        [&](const GeneralizedRows& form) {
+                          FloatMatrix base(count, columns_);
+                          base_.read(first, count, base.row(0));
+                          const FloatMatrix mixed = product_per_tap(product_per_tap(base, form.taps, form.a_left, 1),
+                                                                    form.taps, form.a_right, 1);
+                          std::ranges::copy(mixed.values(), rows);
+                          add_product_rows(form.b_left, first, count, form.b_right, rows);
+                        },
+                        [&](const ScalingRows& form) {
+                          base_.read(first, count, rows);
+                          const float* factors = form.factors.row(0);
+                          for (std::int64_t i = 0; i < elements; ++i) {
+                            rows[i] *= form.axis == ChannelAxis::output ? factors[first + i / columns_]
+                                                                        : factors[i % columns_ / layer_.shape.taps()];
+                          }
+                        },
+                        [&](const FloatMatrix& whole) { std::copy_n(whole.row(first), elements, rows); }},
+             form_);
+  if (layer_.scale == 1.0F) return;
+  for (std::int64_t i = 0; i < elements; ++i) rows[i] *= layer_.scale;
+}
+
+void WeightChange::read(std::int64_t first, std::int64_t count, float* rows, float* scratch) const {
+  read_form(first, count, rows, scratch);
+  if (!layer_.dora) return;
+  // ΔW becomes m·(W + ΔW)/‖W + ΔW‖ − W. A strength then leads from W straight to there.
+  base_.read(first, count, scratch);
+  for (std::int64_t o = first; o < first + count; ++o, rows += columns_, scratch += columns_) {
+    for (std::int64_t i = 0; i < columns_; ++i) rows[i] += scratch[i];
+    if (layer_.dora->axis == ChannelAxis::output) {
+      const float factor = length_factor(lengths_[static_cast<std::size_t>(o)], square_sum(rows, columns_));
+      for (std::int64_t i = 0; i < columns_; ++i) rows[i] = rows[i] * factor - scratch[i];
+    } else {
+      const float* factors = column_factors_.data();
+      for (std::int64_t i = 0; i < columns_; ++i) rows[i] = rows[i] * factors[i] - scratch[i];
+    }
+  }
 }
 
 }  // namespace darkroom::engine

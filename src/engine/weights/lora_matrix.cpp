@@ -12,6 +12,7 @@ namespace darkroom::engine {
 namespace {
 
 constexpr std::int64_t kTileRows = 4;            // whose sums lie in registers together
+constexpr std::int64_t kSlice = 128;             // of a product's depth that is summed at once
 constexpr std::int64_t kChunk = 1 << 16;         // elements of a result that are worked on in a core's cache
 constexpr std::int64_t kParallelFrom = 1 << 16;  // elements; fewer are not worth waking threads for
 
@@ -22,9 +23,12 @@ int threads_for(std::int64_t elements, int threads) {
 
 // Rows of out += a·b.
 struct ProductRows {
-  const float* a = nullptr;  // [rows, depth]
-  const float* b = nullptr;  // [depth, columns]
-  float* out = nullptr;      // [rows, columns]
+  const float* a = nullptr;  // [rows, depth], a_step apart
+  std::int64_t a_step = 0;
+  const float* b = nullptr;  // [depth, columns], b_step apart
+  std::int64_t b_step = 0;
+  float* out = nullptr;  // [rows, columns], out_step apart
+  std::int64_t out_step = 0;
   std::int64_t rows = 0;
   std::int64_t depth = 0;
   std::int64_t columns = 0;
@@ -37,16 +41,16 @@ template <int kLanes, int kRows, int kVectors>
   Vec sum[kRows][kVectors] = {};
   for (std::int64_t k = 0; k < p.depth; ++k) {
     Vec right[kVectors];
-    const float* from = p.b + k * p.columns + column;
+    const float* from = p.b + k * p.b_step + column;
     // One by one, or the compiler would go through memory.
     for (int v = 0; v < kVectors; ++v) __builtin_memcpy(&right[v], from + v * kLanes, sizeof right[v]);
     for (int r = 0; r < kRows; ++r) {
-      const float left = p.a[(row + r) * p.depth + k];
+      const float left = p.a[(row + r) * p.a_step + k];
       for (int v = 0; v < kVectors; ++v) sum[r][v] += left * right[v];
     }
   }
   for (int r = 0; r < kRows; ++r) {
-    float* to = p.out + (row + r) * p.columns + column;
+    float* to = p.out + (row + r) * p.out_step + column;
     for (int v = 0; v < kVectors; ++v) {
       Vec value;
       __builtin_memcpy(&value, to + v * kLanes, sizeof value);
@@ -63,13 +67,39 @@ template <int kLanes, int kVectors>
   for (; row < p.rows; ++row) add_tile<kLanes, 1, kVectors>(p, row, column);
 }
 
-// A panel of b's columns stays in the nearest cache while all rows meet it.
+// A panel of b's columns stays in the nearest cache while all rows meet it. A deep one is copied there: its rows lie so
+// far apart that they would take each other's place.
 template <int kLanes, int kVectors>
-[[gnu::always_inline]] inline void add_all(const ProductRows& p) {
+[[gnu::always_inline]] inline void add_slice(const ProductRows& p) {
+  constexpr std::int64_t kWidth = kLanes * kVectors;
+  constexpr std::int64_t kShallow = 32;
   std::int64_t column = 0;
-  for (; column + kLanes * kVectors <= p.columns; column += kLanes * kVectors) add_columns<kLanes, kVectors>(p, column);
+  for (; column + kWidth <= p.columns; column += kWidth) {
+    if (p.depth <= kShallow) {
+      add_columns<kLanes, kVectors>(p, column);
+      continue;
+    }
+    alignas(64) float panel[kSlice * kWidth];
+    for (std::int64_t k = 0; k < p.depth; ++k) std::copy_n(p.b + k * p.b_step + column, kWidth, panel + k * kWidth);
+    ProductRows part = p;
+    part.b = panel;
+    part.b_step = kWidth;
+    part.out = p.out + column;
+    add_columns<kLanes, kVectors>(part, 0);
+  }
   for (; column + kLanes <= p.columns; column += kLanes) add_columns<kLanes, 1>(p, column);
   for (; column < p.columns; ++column) add_columns<1, 1>(p, column);
+}
+
+template <int kLanes, int kVectors>
+[[gnu::always_inline]] inline void add_all(const ProductRows& p) {
+  for (std::int64_t k = 0; k < p.depth; k += kSlice) {
+    ProductRows slice = p;
+    slice.a = p.a + k;
+    slice.b = p.b + k * p.b_step;
+    slice.depth = std::min(kSlice, p.depth - k);
+    add_slice<kLanes, kVectors>(slice);
+  }
 }
 
 using AddRows = void (*)(const ProductRows&);
@@ -88,20 +118,9 @@ AddRows choose_add_rows() {
   return add_rows_baseline;
 }
 
-// Runs work(first row, number of rows) over chunks of a result's rows.
-template <class Work>
-void for_chunks(const FloatMatrix& result, int threads, Work work) {
-  const std::int64_t rows = result.rows();
-  const std::int64_t tiles =
-      std::clamp<std::int64_t>(kChunk / std::max<std::int64_t>(result.columns(), 1) / kTileRows, 1, 8);
-  const std::int64_t chunk_rows = tiles * kTileRows;
-  const std::int64_t chunks = (rows + chunk_rows - 1) / chunk_rows;
-  threads = threads_for(result.elements(), threads);
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-  for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
-    const std::int64_t first = chunk * chunk_rows;
-    work(first, std::min(chunk_rows, rows - first));
-  }
+// A few tiles' rows.
+std::int64_t chunk_rows(std::int64_t columns) {
+  return kTileRows * std::clamp<std::int64_t>(kChunk / std::max<std::int64_t>(columns, 1) / kTileRows, 1, 8);
 }
 
 FloatMatrix part_of(const FloatMatrix& matrix, std::int64_t row, std::int64_t column, std::int64_t rows,
@@ -162,10 +181,21 @@ FloatMatrix transposed(const FloatMatrix& matrix) {
 
 void add_product(const FloatMatrix& a, const FloatMatrix& b, FloatMatrix& out, int threads) {
   DR_ASSERT(a.columns() == b.rows() && a.rows() == out.rows() && b.columns() == out.columns());
-  const AddRows add_rows = choose_add_rows();
-  for_chunks(out, threads, [&](std::int64_t first, std::int64_t rows) {
-    add_rows({a.row(first), b.row(0), out.row(first), rows, a.columns(), b.columns()});
-  });
+  for_chunks(out.rows(), out.columns(), 0, threads,
+             [&](const RowChunk& chunk) { add_product_rows(a, chunk.first, chunk.count, b, out.row(chunk.first)); });
+}
+
+void add_product_rows(const FloatMatrix& a, std::int64_t first, std::int64_t count, const FloatMatrix& b, float* out) {
+  static const AddRows add_rows = choose_add_rows();
+  add_rows({.a = a.row(first),
+            .a_step = a.columns(),
+            .b = b.row(0),
+            .b_step = b.columns(),
+            .out = out,
+            .out_step = b.columns(),
+            .rows = count,
+            .depth = a.columns(),
+            .columns = b.columns()});
 }
 
 FloatMatrix product(const FloatMatrix& a, const FloatMatrix& b, int threads) {
@@ -185,14 +215,12 @@ FloatMatrix add_up(const TensorSum& sum, int threads) {
   }
   const std::int64_t rows = base.shape.rank() == 0 ? 1 : base.shape[0];
   FloatMatrix out(rows, base.elements() / std::max<std::int64_t>(rows, 1));
-  const AddRows add_rows = choose_add_rows();
   const std::size_t row_bytes = static_cast<std::size_t>(out.columns()) * size_of(base.dtype);
-  for_chunks(out, threads, [&](std::int64_t first, std::int64_t count) {
-    to_float(base.dtype, base.data + static_cast<std::size_t>(first) * row_bytes, out.row(first),
-             static_cast<std::size_t>(count * out.columns()));
-    for (const auto& [left, right] : products) {
-      add_rows({left.row(first), right.row(0), out.row(first), count, left.columns(), out.columns()});
-    }
+  for_chunks(out.rows(), out.columns(), 0, threads, [&](const RowChunk& chunk) {
+    float* to = out.row(chunk.first);
+    to_float(base.dtype, base.data + static_cast<std::size_t>(chunk.first) * row_bytes, to,
+             static_cast<std::size_t>(chunk.count * out.columns()));
+    for (const auto& [left, right] : products) add_product_rows(left, chunk.first, chunk.count, right, to);
   });
   return out;
 }
@@ -208,7 +236,7 @@ FloatMatrix inverse(const FloatMatrix& matrix) {
   const FloatMatrix c = part_of(matrix, half, 0, n - half, half);
   const FloatMatrix a_b = product(a, part_of(matrix, 0, half, half, n - half), 1);
   FloatMatrix s = part_of(matrix, half, half, n - half, n - half);
-  add_scaled(-1.0F, product(c, a_b, 1).values(), s.values(), 1);
+  add_scaled(-1.0F, product(c, a_b, 1).values(), s.values());
   s = inverse(s);
   FloatMatrix s_c_a = product(s, product(c, a, 1), 1);
 
@@ -233,18 +261,35 @@ void side_by_side(std::int64_t count, std::int64_t elements, int threads,
   for (std::int64_t i = 0; i < count; ++i) work(i);
 }
 
-void for_rows(const FloatMatrix& matrix, int threads, const std::function<void(std::int64_t)>& work) {
-  side_by_side(matrix.rows(), matrix.elements(), threads, work);
+std::int64_t chunks_of(std::int64_t rows, std::int64_t columns) {
+  return (rows + chunk_rows(columns) - 1) / chunk_rows(columns);
 }
 
-void add_scaled(float factor, std::span<const float> a, std::span<float> out, int threads) {
-  DR_ASSERT(a.size() == out.size());
-  const auto count = static_cast<std::int64_t>(out.size());
-  threads = threads_for(count, threads);
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-  for (std::int64_t i = 0; i < count; ++i) {
-    out[static_cast<std::size_t>(i)] += factor * a[static_cast<std::size_t>(i)];
+void for_chunks(std::int64_t rows, std::int64_t columns, int scratch, int threads,
+                const std::function<void(const RowChunk&)>& work) {
+  const std::int64_t each = chunk_rows(columns);
+  const std::int64_t chunks = chunks_of(rows, columns);
+  threads = threads_for(rows * columns, threads);
+  // Allocated before the threads part: an exception could not leave them.
+  std::vector<RowChunk> of_thread(static_cast<std::size_t>(threads));
+  const auto memory =
+      std::make_unique_for_overwrite<float[]>(static_cast<std::size_t>(threads * scratch * each * columns));
+  for (int i = 0; i < threads * scratch; ++i) {
+    of_thread[static_cast<std::size_t>(i / scratch)].scratch.push_back(memory.get() + i * each * columns);
   }
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+  for (std::int64_t index = 0; index < chunks; ++index) {
+    RowChunk& chunk = of_thread[static_cast<std::size_t>(omp_get_thread_num())];
+    chunk.index = index;
+    chunk.first = index * each;
+    chunk.count = std::min(each, rows - chunk.first);
+    work(chunk);
+  }
+}
+
+void add_scaled(float factor, std::span<const float> a, std::span<float> out) {
+  DR_ASSERT(a.size() == out.size());
+  for (std::size_t i = 0; i < out.size(); ++i) out[i] += factor * a[i];
 }
 
 }  // namespace darkroom::engine

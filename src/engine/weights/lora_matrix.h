@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <utility>
+#include <vector>
 
 #include "engine/tensor/tensor.h"
 
@@ -48,17 +49,29 @@ FloatMatrix transposed(const FloatMatrix& matrix);
 void add_product(const FloatMatrix& a, const FloatMatrix& b, FloatMatrix& out, int threads);
 // a·b
 FloatMatrix product(const FloatMatrix& a, const FloatMatrix& b, int threads);
+// out [count, b's columns] += rows `first` to `first + count - 1` of a, times b
+void add_product_rows(const FloatMatrix& a, std::int64_t first, std::int64_t count, const FloatMatrix& b, float* out);
 // tensor + Σ products
 FloatMatrix add_up(const TensorSum& sum, int threads);
 // Of a square matrix whose symmetric part is positive definite, as that of I + Q with a skew-symmetric Q is: it needs
 // no pivots.
 FloatMatrix inverse(const FloatMatrix& matrix);
+// Some rows of a matrix, as many as a core's cache has room for.
+struct RowChunk {
+  std::int64_t index = 0;
+  std::int64_t first = 0;
+  std::int64_t count = 0;
+  // As many matrices [count, columns] as were asked for, of this thread alone.
+  std::vector<float*> scratch;
+};
+std::int64_t chunks_of(std::int64_t rows, std::int64_t columns);
+// Runs work() over all chunks of a matrix, side by side.
+void for_chunks(std::int64_t rows, std::int64_t columns, int scratch, int threads,
+                const std::function<void(const RowChunk&)>& work);
 // Runs work(0) to work(count - 1), side by side where `elements` numbers in all are worth it.
 void side_by_side(std::int64_t count, std::int64_t elements, int threads,
                   const std::function<void(std::int64_t)>& work);
-// Runs work(row) for every row of a matrix, side by side.
-void for_rows(const FloatMatrix& matrix, int threads, const std::function<void(std::int64_t)>& work);
 // out += factor·a, element by element
-void add_scaled(float factor, std::span<const float> a, std::span<float> out, int threads);
+void add_scaled(float factor, std::span<const float> a, std::span<float> out);
 
 }  // namespace darkroom::engine

@@ -38,24 +38,10 @@ std::vector<AdaptedSource::Step> AdaptedSource::steps(std::string_view name) con
   return steps;
 }
 
-// W of a layer; of one that stands for several, those stacked.
-FloatMatrix AdaptedSource::base_weight(const AdapterLayer& layer) const {
-  FloatMatrix stacked(layer.shape.out, layer.shape.columns());
-  std::int64_t begin = 0;
-  for (const std::string& place : layer.places) {
-    const HostTensor tensor = *base_->find(place + ".weight");
-    to_float(tensor.dtype, tensor.data, stacked.row(begin), static_cast<std::size_t>(tensor.elements()));
-    begin += tensor.shape[0];
-  }
-  return stacked;
-}
-
-void AdaptedSource::add_weight(const Step& step, FloatMatrix& weight) const {
-  const AdapterLayer& layer = *step.change->layer;
-  const FloatMatrix base = needs_base(layer) ? base_weight(layer) : FloatMatrix();
-  const FloatMatrix change = weight_change(layer, base, threads_);
-  const auto begin = static_cast<std::size_t>(first_row(*base_, *step.change) * change.columns());
-  add_scaled(step.strength, change.values().subspan(begin, weight.values().size()), weight.values(), threads_);
+BaseRows AdaptedSource::base_rows(const AdapterLayer& layer) const {
+  std::vector<HostTensor> places;
+  for (const std::string& place : layer.places) places.push_back(*base_->find(place + ".weight"));
+  return BaseRows(std::move(places));
 }
 
 std::optional<TensorSum> AdaptedSource::find_sum(std::string_view name) const {
@@ -79,18 +65,43 @@ std::optional<TensorSum> AdaptedSource::find_sum(std::string_view name) const {
 // base plus changes that are not plain products.
 HostTensor AdaptedSource::with_changes(const HostTensor& base, std::string_view name,
                                        const std::vector<Step>& changes) const {
-  FloatMatrix sum = add_up({base, {}}, threads_);
-  for (const Step& step : changes) {
-    if (name.ends_with(".weight")) {
-      add_weight(step, sum);
-      continue;
+  return as_tensor(name.ends_with(".weight") ? changed_weight(base, changes) : changed_bias(base, changes), base);
+}
+
+FloatMatrix AdaptedSource::changed_weight(const HostTensor& base, const std::vector<Step>& steps) const {
+  struct Ready {
+    WeightChange change;
+    std::int64_t first_row;
+    float strength;
+  };
+  std::vector<Ready> ready;
+  for (const Step& step : steps) {
+    const AdapterLayer& layer = *step.change->layer;
+    ready.push_back({{layer, base_rows(layer), threads_}, first_row(*base_, *step.change), step.strength});
+  }
+  const BaseRows rows({base});
+  FloatMatrix sum(base.shape[0], base.elements() / base.shape[0]);
+  for_chunks(sum.rows(), sum.columns(), 2, threads_, [&](const RowChunk& chunk) {
+    const auto elements = static_cast<std::size_t>(chunk.count * sum.columns());
+    float* to = sum.row(chunk.first);
+    rows.read(chunk.first, chunk.count, to);
+    for (const Ready& step : ready) {
+      step.change.read(step.first_row + chunk.first, chunk.count, chunk.scratch[0], chunk.scratch[1]);
+      add_scaled(step.strength, {chunk.scratch[0], elements}, {to, elements});
     }
+  });
+  return sum;
+}
+
+FloatMatrix AdaptedSource::changed_bias(const HostTensor& base, const std::vector<Step>& steps) const {
+  FloatMatrix sum = read_matrix(base);
+  for (const Step& step : steps) {
     const AdapterLayer& layer = *step.change->layer;
     const FloatMatrix bias = read_matrix(*layer.bias);
     const auto begin = static_cast<std::size_t>(first_row(*base_, *step.change));
-    add_scaled(step.strength * layer.bias_scale, bias.values().subspan(begin, sum.values().size()), sum.values(), 1);
+    add_scaled(step.strength * layer.bias_scale, bias.values().subspan(begin, sum.values().size()), sum.values());
   }
-  return as_tensor(sum, base);
+  return sum;
 }
 
 std::optional<HostTensor> AdaptedSource::find(std::string_view name) const {

@@ -15,7 +15,7 @@ using test::rows_of;
 TEST(LoraMatrix, ProductsOfEveryRaggedShapeAreAddedToTheBase) {
   for (const std::int64_t rows : {1, 3, 4, 5, 31, 33, 70}) {
     for (const std::int64_t columns : {1, 7, 15, 16, 64, 79, 131}) {
-      for (const std::int64_t depth : {1, 2, 16}) {
+      for (const std::int64_t depth : {1, 2, 16, 40, 128, 300}) {
         const HostTensor a = noise("a", {rows, depth});
         const HostTensor b = noise("b", {depth, columns});
         const HostTensor base = noise("base", {rows, columns});
@@ -23,6 +23,25 @@ TEST(LoraMatrix, ProductsOfEveryRaggedShapeAreAddedToTheBase) {
         expect_near({.shape = {rows, columns}, .data = reinterpret_cast<const std::byte*>(sum.row(0))},
                     test::plus(rows_of(base), 0.5, test::times(rows_of(a), rows_of(b))));
       }
+    }
+  }
+}
+
+TEST(LoraMatrix, AnInverseTimesItsMatrixIsTheIdentity) {
+  for (const std::int64_t n : {1, 2, 5, 16, 17, 40, 131}) {
+    // I + Q with a skew-symmetric Q, and a symmetric positive definite part more.
+    const HostTensor values = noise("values", {n, n});
+    const FloatMatrix given = read_matrix(values);
+    FloatMatrix matrix(n, n);
+    for (std::int64_t i = 0; i < n; ++i) {
+      for (std::int64_t j = 0; j < n; ++j) {
+        matrix.row(i)[j] = (i == j ? 1.5F : 0.0F) + given.row(i)[j] - given.row(j)[i];
+      }
+    }
+    const FloatMatrix one = product(matrix, inverse(matrix), 1);
+    for (std::int64_t i = 0; i < n; ++i) {
+      for (std::int64_t j = 0; j < n; ++j)
+        ASSERT_NEAR(one.row(i)[j], i == j ? 1 : 0, 1e-5) << n << ": " << i << ", " << j;
     }
   }
 }
