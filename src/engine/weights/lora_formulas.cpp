@@ -219,10 +219,10 @@ void WeightChange::find_input_lengths(int threads) {
   });
   for (std::size_t i = columns; i < squares.size(); ++i) squares[i % columns] += squares[i];
   const auto taps = static_cast<std::size_t>(layer_.shape.taps());
-  for (std::size_t i = 0; i < columns; i += taps) {
+  for (std::size_t input = 0; input < lengths_.size(); ++input) {
     double sum = 0;
-    for (std::size_t tap = 0; tap < taps; ++tap) sum += squares[i + tap];
-    column_factors_.insert(column_factors_.end(), taps, length_factor(lengths_[i / taps], sum));
+    for (std::size_t tap = 0; tap < taps; ++tap) sum += squares[input * taps + tap];
+    column_factors_.insert(column_factors_.end(), taps, length_factor(lengths_[input], sum));
   }
 }
 
