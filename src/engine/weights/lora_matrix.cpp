@@ -1,6 +1,7 @@
 #include "engine/weights/lora_matrix.h"
 
 #include <algorithm>
+#include <exception>
 #include <utility>
 #include <vector>
 
@@ -257,8 +258,17 @@ FloatMatrix inverse(const FloatMatrix& matrix) {
 void side_by_side(std::int64_t count, std::int64_t elements, int threads,
                   const std::function<void(std::int64_t)>& work) {
   threads = threads_for(elements, threads);
+  std::exception_ptr failure;  // one of them: out of a parallel region no exception may fly
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-  for (std::int64_t i = 0; i < count; ++i) work(i);
+  for (std::int64_t i = 0; i < count; ++i) {
+    try {
+      work(i);
+    } catch (...) {
+#pragma omp critical
+      failure = std::current_exception();
+    }
+  }
+  if (failure) std::rethrow_exception(failure);
 }
 
 std::int64_t chunks_of(std::int64_t rows, std::int64_t columns) {
@@ -270,21 +280,19 @@ void for_chunks(std::int64_t rows, std::int64_t columns, int scratch, int thread
   const std::int64_t each = chunk_rows(columns);
   const std::int64_t chunks = chunks_of(rows, columns);
   threads = threads_for(rows * columns, threads);
-  // Allocated before the threads part: an exception could not leave them.
   std::vector<RowChunk> of_thread(static_cast<std::size_t>(threads));
   const auto memory =
       std::make_unique_for_overwrite<float[]>(static_cast<std::size_t>(threads * scratch * each * columns));
   for (int i = 0; i < threads * scratch; ++i) {
     of_thread[static_cast<std::size_t>(i / scratch)].scratch.push_back(memory.get() + i * each * columns);
   }
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-  for (std::int64_t index = 0; index < chunks; ++index) {
+  side_by_side(chunks, rows * columns, threads, [&](std::int64_t index) {
     RowChunk& chunk = of_thread[static_cast<std::size_t>(omp_get_thread_num())];
     chunk.index = index;
     chunk.first = index * each;
     chunk.count = std::min(each, rows - chunk.first);
     work(chunk);
-  }
+  });
 }
 
 void add_scaled(float factor, std::span<const float> a, std::span<float> out) {

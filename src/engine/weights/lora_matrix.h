@@ -68,7 +68,8 @@ std::int64_t chunks_of(std::int64_t rows, std::int64_t columns);
 // Runs work() over all chunks of a matrix, side by side.
 void for_chunks(std::int64_t rows, std::int64_t columns, int scratch, int threads,
                 const std::function<void(const RowChunk&)>& work);
-// Runs work(0) to work(count - 1), side by side where `elements` numbers in all are worth it.
+// Runs work(0) to work(count - 1), side by side where `elements` numbers in all are worth it. Throws what one of them
+// threw, when all are done.
 void side_by_side(std::int64_t count, std::int64_t elements, int threads,
                   const std::function<void(std::int64_t)>& work);
 // out += factor·a, element by element

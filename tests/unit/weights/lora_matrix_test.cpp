@@ -46,6 +46,15 @@ TEST(LoraMatrix, AnInverseTimesItsMatrixIsTheIdentity) {
   }
 }
 
+TEST(LoraMatrix, WhatFailsOnAnyThreadIsThrown) {
+  for (const int threads : {1, 3}) {
+    const auto fails = [](std::int64_t i) {
+      if (i == 5) throw std::bad_alloc();
+    };
+    EXPECT_THROW(side_by_side(9, 1 << 20, threads, fails), std::bad_alloc);
+  }
+}
+
 TEST(LoraMatrix, TheNumberOfThreadsChangesNoBit) {
   const HostTensor base = noise("base", {300, 517});
   const TensorSum sum{base,
