@@ -90,8 +90,7 @@ class AdaptedSource final : public WeightSource {
     float strength;
   };
   std::vector<Step> steps(std::string_view name) const;
-  BaseRows base_rows(const AdapterLayer& layer) const;
-  HostTensor with_changes(const HostTensor& base, std::string_view name, const std::vector<Step>& changes) const;
+  TensorRows base_rows(const AdapterLayer& layer) const;
   FloatMatrix changed_weight(const HostTensor& base, const std::vector<Step>& steps) const;
   FloatMatrix changed_bias(const HostTensor& base, const std::vector<Step>& steps) const;
 

@@ -79,39 +79,45 @@ std::int64_t row_of_block(std::int64_t i, std::int64_t distance) {
 }
 
 // ΔW of a rotation. Q is skew-symmetric, so Rᵀ = (I − Q)·(I + Q)⁻¹ = 2·(I + Q)⁻¹ − I, and R the same of −Q.
-FloatMatrix rotation_change(const Rotation& rotation, const FloatMatrix& base, int threads) {
+FloatMatrix rotation_change(const Rotation& rotation, const AdaptedShape& shape, const TensorRows& base, int threads) {
   const FloatMatrix blocks = read_matrix(rotation.blocks);
   const std::int64_t n = rotation.size;
-  const std::int64_t count = base.rows() / n;
+  const std::int64_t columns = shape.columns();
+  const std::int64_t count = shape.out / n;
   const double norm = rotation.limit > 0 ? std::sqrt(square_norm(blocks, n)) : 0;
   const auto shorter = static_cast<float>(norm > rotation.limit ? rotation.limit / norm : 1.0);
 
-  FloatMatrix turned(base.rows(), base.columns());
-  std::ranges::copy(base.values(), turned.values().begin());
+  FloatMatrix turned(shape.out, columns);
+  for_chunks(shape.out, columns, 0, threads,
+             [&](const RowChunk& chunk) { base.read(chunk.first, chunk.count, turned.row(chunk.first)); });
   for (std::int64_t stage = 0; stage < rotation.stages; ++stage) {
     const std::int64_t distance = rotation.butterfly ? (n / 2) << stage : 0;
-    side_by_side(count, base.elements(), threads, [&](std::int64_t b) {
+    side_by_side(count, turned.elements(), threads, [&](std::int64_t b) {
       const float* block = blocks.row(0) + (stage * count + b) * n * n;
       FloatMatrix matrix(n, n);
-      FloatMatrix rows(n, base.columns());
+      FloatMatrix rows(n, columns);
       for (std::int64_t i = 0; i < n; ++i) {
         for (std::int64_t j = 0; j < n; ++j) {
           const float q = (block[i * n + j] - block[j * n + i]) * shorter;
           matrix.row(i)[j] = (i == j ? 1.0F : 0.0F) + (rotation.butterfly ? -q : q);
         }
-        std::copy_n(turned.row(row_of_block(b * n + i, distance)), base.columns(), rows.row(i));
+        std::copy_n(turned.row(row_of_block(b * n + i, distance)), columns, rows.row(i));
       }
       const FloatMatrix solved = product(inverse(matrix), rows, 1);
       for (std::int64_t i = 0; i < n; ++i) {
         float* to = turned.row(row_of_block(b * n + i, distance));
-        for (std::int64_t c = 0; c < base.columns(); ++c) to[c] = 2 * solved.row(i)[c] - rows.row(i)[c];
+        for (std::int64_t c = 0; c < columns; ++c) to[c] = 2 * solved.row(i)[c] - rows.row(i)[c];
       }
     });
   }
   const FloatMatrix rescale = rotation.rescale ? read_matrix(*rotation.rescale) : FloatMatrix();
-  side_by_side(turned.rows(), turned.elements(), threads, [&](std::int64_t o) {
-    const float factor = rotation.rescale ? rescale.values()[static_cast<std::size_t>(o)] : 1.0F;
-    for (std::int64_t c = 0; c < base.columns(); ++c) turned.row(o)[c] = factor * turned.row(o)[c] - base.row(o)[c];
+  for_chunks(shape.out, columns, 1, threads, [&](const RowChunk& chunk) {
+    const float* before = chunk.scratch[0];
+    base.read(chunk.first, chunk.count, chunk.scratch[0]);
+    for (std::int64_t o = chunk.first; o < chunk.first + chunk.count; ++o, before += columns) {
+      const float factor = rotation.rescale ? rescale.row(o)[0] : 1.0F;
+      for (std::int64_t c = 0; c < columns; ++c) turned.row(o)[c] = factor * turned.row(o)[c] - before[c];
+    }
   });
   return turned;
 }
@@ -140,34 +146,18 @@ bool is_plain_product(const AdapterLayer& layer) {
   return factor != nullptr && factor->right && !factor->core && !layer.dora;
 }
 
-void BaseRows::read(std::int64_t first, std::int64_t count, float* rows) const {
-  for (const HostTensor& place : places_) {
-    const std::int64_t here = place.shape[0];
-    const std::int64_t columns = place.elements() / here;
-    if (first < here && count > 0) {
-      const std::int64_t part = std::min(count, here - first);
-      to_float(place.dtype, place.data + static_cast<std::size_t>(first * columns) * size_of(place.dtype), rows,
-               static_cast<std::size_t>(part * columns));
-      rows += part * columns;
-      count -= part;
-      first += part;
-    }
-    first -= here;
-  }
-}
-
 WeightChange::FactorRows::FactorRows(const Factor& factor, std::int64_t taps, int threads)
-    : whole(factor.left), right(right_of(factor, taps, threads)) {
+    : whole({factor.left}), right(right_of(factor, taps, threads)) {
   if (factor.right) left = left_of(factor);
 }
 
 void WeightChange::FactorRows::read(std::int64_t first, std::int64_t count, float* rows) const {
-  if (right.rows() == 0) return BaseRows({whole}).read(first, count, rows);
+  if (right.rows() == 0) return whole.read(first, count, rows);
   std::fill_n(rows, count * right.columns(), 0.0F);
   add_product_rows(left, first, count, right, rows);
 }
 
-WeightChange::WeightChange(const AdapterLayer& layer, BaseRows base, int threads)
+WeightChange::WeightChange(const AdapterLayer& layer, TensorRows base, int threads)
     : layer_(layer), base_(std::move(base)), columns_(layer.shape.columns()) {
   const std::int64_t taps = layer.shape.taps();
   std::visit(
@@ -184,12 +174,7 @@ WeightChange::WeightChange(const AdapterLayer& layer, BaseRows base, int threads
                                     read_matrix(generalized.b_left), read_matrix(generalized.b_right),
                                     generalized.per_tap ? taps : 1};
           },
-          [&](const Rotation& rotation) {
-            FloatMatrix whole(layer.shape.out, columns_);
-            for_chunks(whole.rows(), columns_, 0, threads,
-                       [&](const RowChunk& chunk) { base_.read(chunk.first, chunk.count, whole.row(chunk.first)); });
-            form_ = rotation_change(rotation, whole, threads);
-          },
+          [&](const Rotation& rotation) { form_ = rotation_change(rotation, layer.shape, base_, threads); },
           [&](const Scaling& scaling) {
             form_ = ScalingRows{read_matrix(scaling.factors), scaling.axis};
           }},

@@ -13,23 +13,13 @@ namespace darkroom::engine {
 // Whether the change is a product of two matrices and nothing else: several of these add up to one product.
 bool is_plain_product(const AdapterLayer& layer);
 
-// W of a layer [O, I·taps]: the weights of its places, stacked.
-class BaseRows {
- public:
-  explicit BaseRows(std::vector<HostTensor> places) : places_(std::move(places)) {}
-  // rows [count, I·taps]
-  void read(std::int64_t first, std::int64_t count, float* rows) const;
-
- private:
-  std::vector<HostTensor> places_;
-};
-
 // ΔW of a layer at strength 1, alpha in it. The small matrices are read once; rows of ΔW are computed when they are
 // asked for, so that a chunk of them stays in a core's cache until it is added. May be asked from several threads.
 class WeightChange {
  public:
-  // threads: of what must be computed beforehand; 0 is OpenMP's own number.
-  WeightChange(const AdapterLayer& layer, BaseRows base, int threads);
+  // base: W [O, I·taps], the weights of the layer's places. threads: of what must be computed beforehand; 0 is OpenMP's
+  // own number.
+  WeightChange(const AdapterLayer& layer, TensorRows base, int threads);
 
   // Rows from `first` on, into rows [count, I·taps]; scratch has as much room.
   void read(std::int64_t first, std::int64_t count, float* rows, float* scratch) const;
@@ -39,7 +29,7 @@ class WeightChange {
   struct FactorRows {
     FactorRows(const Factor& factor, std::int64_t taps, int threads);
     void read(std::int64_t first, std::int64_t count, float* rows) const;
-    HostTensor whole;
+    TensorRows whole;
     FloatMatrix left;
     FloatMatrix right;  // empty: whole
   };
@@ -67,7 +57,7 @@ class WeightChange {
   void find_input_lengths(int threads);
 
   const AdapterLayer& layer_;
-  BaseRows base_;
+  TensorRows base_;
   std::int64_t columns_;
   // A rotation mixes rows, so its change is computed whole.
   std::variant<std::monostate, FactorRows, HadamardRows, KroneckerRows, GeneralizedRows, ScalingRows, FloatMatrix>

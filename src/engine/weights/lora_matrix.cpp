@@ -165,11 +165,29 @@ FloatMatrix zero_matrix(std::int64_t rows, std::int64_t columns) {
   return matrix;
 }
 
+std::int64_t matrix_rows(const HostTensor& tensor) { return tensor.shape.rank() == 0 ? 1 : tensor.shape[0]; }
+
 FloatMatrix read_matrix(const HostTensor& tensor) {
-  const std::int64_t rows = tensor.shape.rank() == 0 ? 1 : tensor.shape[0];
+  const std::int64_t rows = matrix_rows(tensor);
   FloatMatrix matrix(rows, rows == 0 ? 0 : tensor.elements() / rows);
   to_float(tensor.dtype, tensor.data, matrix.values().data(), matrix.values().size());
   return matrix;
+}
+
+void TensorRows::read(std::int64_t first, std::int64_t count, float* rows) const {
+  for (const HostTensor& tensor : tensors_) {
+    const std::int64_t here = matrix_rows(tensor);
+    const std::int64_t columns = tensor.elements() / here;
+    if (first < here && count > 0) {
+      const std::int64_t part = std::min(count, here - first);
+      to_float(tensor.dtype, tensor.data + static_cast<std::size_t>(first * columns) * size_of(tensor.dtype), rows,
+               static_cast<std::size_t>(part * columns));
+      rows += part * columns;
+      count -= part;
+      first += part;
+    }
+    first -= here;
+  }
 }
 
 FloatMatrix transposed(const FloatMatrix& matrix) {
@@ -214,13 +232,12 @@ FloatMatrix add_up(const TensorSum& sum, int threads) {
     for (float& value : left.values()) value *= product.scale;
     products.emplace_back(std::move(left), read_matrix(product.right));
   }
-  const std::int64_t rows = base.shape.rank() == 0 ? 1 : base.shape[0];
+  const std::int64_t rows = matrix_rows(base);
+  const TensorRows base_rows({base});
   FloatMatrix out(rows, base.elements() / std::max<std::int64_t>(rows, 1));
-  const std::size_t row_bytes = static_cast<std::size_t>(out.columns()) * size_of(base.dtype);
   for_chunks(out.rows(), out.columns(), 0, threads, [&](const RowChunk& chunk) {
     float* to = out.row(chunk.first);
-    to_float(base.dtype, base.data + static_cast<std::size_t>(chunk.first) * row_bytes, to,
-             static_cast<std::size_t>(chunk.count * out.columns()));
+    base_rows.read(chunk.first, chunk.count, to);
     for (const auto& [left, right] : products) add_product_rows(left, chunk.first, chunk.count, right, to);
   });
   return out;

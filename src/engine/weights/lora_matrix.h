@@ -39,9 +39,22 @@ class FloatMatrix {
 };
 
 FloatMatrix zero_matrix(std::int64_t rows, std::int64_t columns);
-// A tensor as its first dimension by all the others; a scalar is 1×1. Of a floating type.
+// A tensor is a matrix of its first dimension by all the others; a scalar is 1×1.
+std::int64_t matrix_rows(const HostTensor& tensor);
+// Of a floating type.
 FloatMatrix read_matrix(const HostTensor& tensor);
 FloatMatrix transposed(const FloatMatrix& matrix);
+
+// Tensors of floating types and as many columns, one behind the other.
+class TensorRows {
+ public:
+  explicit TensorRows(std::vector<HostTensor> tensors) : tensors_(std::move(tensors)) {}
+  // rows [count, columns] as float32
+  void read(std::int64_t first, std::int64_t count, float* rows) const;
+
+ private:
+  std::vector<HostTensor> tensors_;
+};
 
 // Sums are float32, in an order that depends on the shapes alone, not on the threads.
 // threads: 0 is OpenMP's own number.

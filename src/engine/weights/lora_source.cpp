@@ -38,10 +38,11 @@ std::vector<AdaptedSource::Step> AdaptedSource::steps(std::string_view name) con
   return steps;
 }
 
-BaseRows AdaptedSource::base_rows(const AdapterLayer& layer) const {
+// W of a layer; of one that stands for several, those stacked.
+TensorRows AdaptedSource::base_rows(const AdapterLayer& layer) const {
   std::vector<HostTensor> places;
   for (const std::string& place : layer.places) places.push_back(*base_->find(place + ".weight"));
-  return BaseRows(std::move(places));
+  return TensorRows(std::move(places));
 }
 
 std::optional<TensorSum> AdaptedSource::find_sum(std::string_view name) const {
@@ -58,16 +59,13 @@ std::optional<TensorSum> AdaptedSource::find_sum(std::string_view name) const {
       others.push_back(step);
     }
   }
-  if (!others.empty()) base = with_changes(*base, name, others);
+  if (!others.empty()) {
+    base = as_tensor(name.ends_with(".bias") ? changed_bias(*base, others) : changed_weight(*base, others), *base);
+  }
   return TensorSum{*std::move(base), std::move(products)};
 }
 
 // base plus changes that are not plain products.
-HostTensor AdaptedSource::with_changes(const HostTensor& base, std::string_view name,
-                                       const std::vector<Step>& changes) const {
-  return as_tensor(name.ends_with(".weight") ? changed_weight(base, changes) : changed_bias(base, changes), base);
-}
-
 FloatMatrix AdaptedSource::changed_weight(const HostTensor& base, const std::vector<Step>& steps) const {
   struct Ready {
     WeightChange change;
@@ -79,8 +77,8 @@ FloatMatrix AdaptedSource::changed_weight(const HostTensor& base, const std::vec
     const AdapterLayer& layer = *step.change->layer;
     ready.push_back({{layer, base_rows(layer), threads_}, first_row(*base_, *step.change), step.strength});
   }
-  const BaseRows rows({base});
-  FloatMatrix sum(base.shape[0], base.elements() / base.shape[0]);
+  const TensorRows rows({base});
+  FloatMatrix sum(matrix_rows(base), base.elements() / matrix_rows(base));
   for_chunks(sum.rows(), sum.columns(), 2, threads_, [&](const RowChunk& chunk) {
     const auto elements = static_cast<std::size_t>(chunk.count * sum.columns());
     float* to = sum.row(chunk.first);
