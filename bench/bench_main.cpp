@@ -150,8 +150,10 @@ int main(int argc, char** argv) try {
       ->delimiter(',')
       ->check(CLI::IsMember(kParts));
   app.add_option("--sizes", options.sizes, "Sides of the pictures, pixels")->delimiter(',')->capture_default_str();
-  app.add_option("--threads", options.threads, "0: one a core")->capture_default_str();
-  app.add_option("--runs", options.runs, "Timed runs of each pass, the fastest counts")->capture_default_str();
+  app.add_option("--threads", options.threads, "0: one a core")->capture_default_str()->check(CLI::Range(0, 1024));
+  app.add_option("--runs", options.runs, "Timed runs of each pass, the fastest counts")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000));
   app.add_option("--json", options.json, "Also write the figures to this file");
   CLI11_PARSE(app, argc, argv);
   return run(options);

@@ -256,8 +256,10 @@ int main(int argc, char** argv) try {
   app.add_option("--weights", weights, "Type that the weights' file has: float16, bfloat16 or float32")
       ->check(CLI::IsMember({"float16", "bfloat16", "float32"}))
       ->capture_default_str();
-  app.add_option("--threads", settings.threads, "0: one a core")->capture_default_str();
-  app.add_option("--runs", settings.runs, "Timed runs of each operation, the fastest counts")->capture_default_str();
+  app.add_option("--threads", settings.threads, "0: one a core")->capture_default_str()->check(CLI::Range(0, 1024));
+  app.add_option("--runs", settings.runs, "Timed runs of each operation, the fastest counts")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000));
   app.add_option("--filter", settings.filter, "Only operations whose name contains this");
   app.add_option("--instruction-set", instruction_set, "Empty: the best that this machine has");
   app.add_option("--json", json_path, "Also write the figures to this file");
